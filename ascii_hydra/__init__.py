@@ -1,0 +1,1 @@
+"""One Spark step, written once, run unchanged on local PySpark, AWS EMR or Databricks."""

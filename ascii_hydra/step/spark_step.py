@@ -1,0 +1,250 @@
+"""The base class of a Spark script.
+
+A script is started with everything it must know as arguments, so that the same command works by
+hand, on this machine and through `spark-submit` on any cluster:
+
+    python steps/step_2.py --engine pyspark --mode small_dev_sample_local \\
+        --input step_1=data/step_1 --output data/step_2
+
+Dagster adds its Pipes bootstrap as two more arguments. Without them the step runs just the same
+and prints what it would have reported.
+
+The syntax here stays within Python 3.9, the oldest Python that a supported cluster ships.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence, Tuple
+
+from dagster_pipes import (
+    DAGSTER_PIPES_CONTEXT_CLI_ARGUMENT,
+    DAGSTER_PIPES_MESSAGES_CLI_ARGUMENT,
+    PipesContext,
+    PipesParams,
+    PipesParamsLoader,
+    decode_param,
+    open_dagster_pipes,
+)
+
+from ascii_hydra.step.choices import Engine, ExecutionMode
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@dataclass(frozen=True)
+class StepArguments:
+    """What one run of a step was told, parsed from the script's arguments.
+
+    Attributes:
+        engine: where the step runs.
+        mode: how much data it reads.
+        output: URI of the folder that this step (and this partition of it) overwrites.
+        inputs: URI of every upstream output, by the upstream step's name.
+        partition: value of every partition dimension; empty for a step without partitions.
+        partition_key: the partition as Dagster names it (dimensions joined by `|` in
+            alphabetical order of the dimensions), or None.
+        parameters: the step's own settings, decoded from JSON.
+        spark_conf: Spark settings for this step's session.
+        py_files: Python files that the executors must be able to import.
+        pipes_context: Dagster's encoded context, or None when started by hand.
+        pipes_messages: where to report to, encoded, or None when started by hand.
+    """
+
+    engine: Engine
+    mode: ExecutionMode
+    output: str
+    inputs: Mapping[str, str]
+    partition: Mapping[str, str]
+    partition_key: Optional[str]
+    parameters: Mapping[str, Any]
+    spark_conf: Mapping[str, str]
+    py_files: Tuple[str, ...]
+    pipes_context: Optional[str]
+    pipes_messages: Optional[str]
+
+    @classmethod
+    def parsed(cls, argv: Sequence[str]) -> StepArguments:
+        """The arguments of a step's command line. Exits with a usage message if they are wrong."""
+        parser = argparse.ArgumentParser(allow_abbrev=False)
+        parser.add_argument("--engine", type=Engine, choices=list(Engine), required=True)
+        parser.add_argument(
+            "--mode", type=ExecutionMode, choices=list(ExecutionMode), required=True
+        )
+        parser.add_argument("--output", required=True, metavar="URI")
+        parser.add_argument("--input", action="append", default=[], metavar="STEP=URI")
+        parser.add_argument("--partition", action="append", default=[], metavar="DIMENSION=VALUE")
+        parser.add_argument("--partition-key", default=None)
+        parser.add_argument("--parameter", action="append", default=[], metavar="NAME=JSON")
+        parser.add_argument("--spark-conf", action="append", default=[], metavar="KEY=VALUE")
+        parser.add_argument("--py-file", action="append", default=[], metavar="PATH")
+        parser.add_argument(DAGSTER_PIPES_CONTEXT_CLI_ARGUMENT, dest="pipes_context", default=None)
+        parser.add_argument(
+            DAGSTER_PIPES_MESSAGES_CLI_ARGUMENT, dest="pipes_messages", default=None
+        )
+        given = parser.parse_args(argv)
+
+        def pairs(option: str) -> Dict[str, str]:
+            found = {}
+            for text in getattr(given, option.replace("-", "_")):
+                name, equal, value = text.partition("=")
+                if not name or not equal:
+                    parser.error("--{} {!r}: write NAME=VALUE".format(option, text))
+                found[name] = value
+            return found
+
+        try:
+            parameters = {name: json.loads(text) for name, text in pairs("parameter").items()}
+        except json.JSONDecodeError as fault:
+            parser.error("--parameter: the value must be JSON ({})".format(fault))
+        return cls(
+            engine=given.engine,
+            mode=given.mode,
+            output=given.output,
+            inputs=pairs("input"),
+            partition=pairs("partition"),
+            partition_key=given.partition_key,
+            parameters=parameters,
+            spark_conf=pairs("spark-conf"),
+            py_files=tuple(given.py_file),
+            pipes_context=given.pipes_context,
+            pipes_messages=given.pipes_messages,
+        )
+
+
+class SparkStep:
+    """One Spark step: subclass it, implement `execute_business_logic`, end the script with `run`.
+
+    ```python
+    class CountWords(SparkStep):
+        def execute_business_logic(self, context, execution_mode, partition_key, spark, engine):
+            words = spark.read.parquet(self.inputs["words"])
+            words.groupBy("word").count().write.mode("overwrite").parquet(self.output)
+            context.report_asset_materialization(metadata={"words": words.count()})
+
+
+    if __name__ == "__main__":
+        CountWords.run()
+    ```
+    """
+
+    def __init__(self, arguments: StepArguments) -> None:
+        self.arguments = arguments
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        """URI of every upstream output, by the upstream step's name."""
+        return self.arguments.inputs
+
+    @property
+    def output(self) -> str:
+        """URI of the folder that this run overwrites."""
+        return self.arguments.output
+
+    @property
+    def partition(self) -> Mapping[str, str]:
+        """Value of every partition dimension of this run, by the dimension's name."""
+        return self.arguments.partition
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The step's own settings, from `pipeline.steps.<step>.parameters`."""
+        return self.arguments.parameters
+
+    def execute_business_logic(
+        self,
+        context: PipesContext,
+        execution_mode: ExecutionMode,
+        partition_key: Optional[str],
+        spark: SparkSession,
+        engine: Engine,
+    ) -> None:
+        """The work of the step. Report what was made through `context`.
+
+        Args:
+            context: the Dagster Pipes context: log, report metadata and asset checks.
+            execution_mode: how much data to read or make.
+            partition_key: the Dagster partition, or None.
+            spark: a session made for this run alone; it is stopped afterwards.
+            engine: where this runs; a step rarely needs it.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def run(cls, argv: Optional[Sequence[str]] = None) -> None:
+        """Run the step with the arguments of the command line, then leave the process.
+
+        Any exception is reported to Dagster (with its traceback), then raised again, so that
+        Spark's own exit state says the same.
+        """
+        arguments = StepArguments.parsed(sys.argv[1:] if argv is None else argv)
+        step = cls(arguments)
+        with open_dagster_pipes(params_loader=_ArgumentsLoader(arguments)) as context:
+            spark = _session(cls.__name__, arguments)
+            try:
+                step.execute_business_logic(
+                    context=context,
+                    execution_mode=arguments.mode,
+                    partition_key=arguments.partition_key,
+                    spark=spark,
+                    engine=arguments.engine,
+                )
+            finally:
+                # Databricks ends the session itself; stopping it there makes the run fail.
+                if arguments.engine is not Engine.databricks:
+                    spark.stop()
+        if "PYSPARK_GATEWAY_PORT" in os.environ:
+            # The JVM is not ours and nothing is left to do: skip the interpreter's slow farewell.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
+
+
+class _ArgumentsLoader(PipesParamsLoader):
+    """Pipes bootstrap from the step's own arguments; by hand, a context that prints."""
+
+    def __init__(self, arguments: StepArguments) -> None:
+        self._arguments = arguments
+
+    def is_dagster_pipes_process(self) -> bool:
+        return True
+
+    def load_context_params(self) -> PipesParams:
+        if self._arguments.pipes_context is not None:
+            return decode_param(self._arguments.pipes_context)  # type: ignore[no-any-return]
+        return {
+            "data": {
+                "asset_keys": [os.path.splitext(os.path.basename(sys.argv[0]))[0] or "step"],
+                "code_version_by_asset_key": None,
+                "provenance_by_asset_key": None,
+                "partition_key": self._arguments.partition_key,
+                "partition_key_range": None,
+                "partition_time_window": None,
+                "run_id": "by-hand",
+                "job_name": None,
+                "retry_number": 0,
+                "extras": {},
+            }
+        }
+
+    def load_messages_params(self) -> PipesParams:
+        if self._arguments.pipes_messages is not None:
+            return decode_param(self._arguments.pipes_messages)  # type: ignore[no-any-return]
+        return {"stdio": "stdout"}
+
+
+def _session(name: str, arguments: StepArguments) -> SparkSession:
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.appName(name)  # type: ignore[attr-defined,unused-ignore]
+    for key, value in arguments.spark_conf.items():
+        builder = builder.config(key, value)
+    spark: SparkSession = builder.getOrCreate()
+    for path in arguments.py_files:
+        spark.sparkContext.addPyFile(path)
+    return spark
