@@ -19,6 +19,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence, Tuple
 
 from dagster_pipes import (
@@ -219,7 +220,7 @@ class _ArgumentsLoader(PipesParamsLoader):
             return decode_param(self._arguments.pipes_context)  # type: ignore[no-any-return]
         return {
             "data": {
-                "asset_keys": [os.path.splitext(os.path.basename(sys.argv[0]))[0] or "step"],
+                "asset_keys": [Path(sys.argv[0]).stem or "step"],
                 "code_version_by_asset_key": None,
                 "provenance_by_asset_key": None,
                 "partition_key": self._arguments.partition_key,
