@@ -1,0 +1,110 @@
+"""Checks that look at more than one field: what each step is, and what can be launched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ascii_hydra.config.problems import Problem, one_of
+from ascii_hydra.config.schema import (
+    Config,
+    Endpoint,
+    EngineConfig,
+    PipelineConfig,
+    PySparkEngine,
+    StepConfig,
+)
+from ascii_hydra.step.choices import Engine, ExecutionMode
+
+# Dagster allows no other characters in a name, and a folder is made of it.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MASTER = re.compile(r"local(\[[0-9*]+\])?|spark://[^\s,/]+:\d+(,[^\s,/]+:\d+)*")
+
+
+def pipeline_problems(pipeline: PipelineConfig, script_root: Path) -> Iterator[Problem]:
+    """What is wrong with the steps of a pipeline, whatever runs them."""
+    steps = pipeline.steps
+    if not steps:
+        yield Problem("pipeline.steps", "a pipeline needs at least one step.")
+    for name, step in steps.items():
+        yield from _step_problems(name, step, pipeline, script_root)
+    for name, dimension in pipeline.partition_dimensions.items():
+        at = f"pipeline.partition_dimensions.{name}"
+        if dimension.csv is None and not dimension.keys:
+            yield Problem(at, "needs keys, or csv and column.")
+        if dimension.csv is not None and dimension.column is None:
+            yield Problem(f"{at}.column", f"is required: the column of {dimension.csv} to read.")
+    looped = _looped({name: set(step.deps) & set(steps) for name, step in steps.items()})
+    if looped:
+        yield Problem("pipeline.steps", f"deps run in a circle: {' -> '.join(looped)}.")
+
+
+def _step_problems(
+    name: str, step: StepConfig, pipeline: PipelineConfig, script_root: Path
+) -> Iterator[Problem]:
+    at = f"pipeline.steps.{name}"
+    if not _NAME.fullmatch(name):
+        yield Problem(at, "a step's name has letters, digits and _ and starts with no digit.")
+    for key, paths in (("script", (step.script,)), ("py_files", step.py_files)):
+        for path in paths:
+            if not (script_root / path).is_file():
+                yield Problem(f"{at}.{key}", f"there is no file {script_root / path}.")
+    unknown = [dep for dep in step.deps if dep not in pipeline.steps]
+    if unknown:
+        known = ", ".join(pipeline.steps)
+        yield Problem(f"{at}.deps", f"there is no step {one_of(unknown)}. Steps: {known}.")
+    for dimension in step.partitions:
+        if dimension not in pipeline.partition_dimensions:
+            known = ", ".join(pipeline.partition_dimensions) or "none"
+            yield Problem(
+                f"{at}.partitions", f"there is no dimension {dimension}. Dimensions: {known}."
+            )
+    if len(step.partitions) > 2:  # noqa: PLR2004 - said in the message
+        yield Problem(f"{at}.partitions", "Dagster partitions by two dimensions at most.")
+
+
+def _looped(waiting: dict[str, set[str]]) -> list[str]:
+    """The steps of one cycle, the first one named again at the end; empty without any."""
+    while ready := [name for name, needs in waiting.items() if not needs & set(waiting)]:
+        for name in ready:
+            del waiting[name]
+    if not waiting:
+        return []
+    path = [next(iter(waiting))]
+    while True:
+        following = min(waiting[path[-1]] & set(waiting))
+        if following in path:
+            return [*path[path.index(following) :], following]
+        path.append(following)
+
+
+def engine_problems(engine: EngineConfig, mode: ExecutionMode) -> Iterator[Problem]:
+    """What is wrong with an engine, and with this engine for this mode."""
+    if engine.name is not Engine.pyspark and mode is ExecutionMode.small_dev_sample_local:
+        yield Problem(
+            f"mode={mode.value}",
+            f"reads files on this machine; engine={engine.name.value} cannot see them."
+            f" Use mode={ExecutionMode.small_dev_sample_s3.value}, or engine=pyspark.",
+        )
+    master = engine.master if isinstance(engine, PySparkEngine) else None
+    if master is not None and not _MASTER.fullmatch(master):
+        yield Problem(f"engine.master={master}", "write spark://host:port, local[n] or null.")
+
+
+def launch_problems(config: Config, engines: Mapping[str, EngineConfig]) -> Iterator[Problem]:
+    """What cannot be launched yet, though it can be composed, checked and planned.
+
+    Args:
+        config: the whole configuration.
+        engines: the engine of every step.
+    """
+    not_yet = "cannot be launched yet; --cfg job and action=plan work."
+    for name in dict.fromkeys(engine.name for engine in engines.values()):
+        if name is not Engine.pyspark:
+            yield Problem(f"engine={name.value}", f"{not_yet} Use engine=pyspark.")
+    if config.mode.name is not ExecutionMode.small_dev_sample_local:
+        local = ExecutionMode.small_dev_sample_local.value
+        yield Problem(f"mode={config.mode.name.value}", f"{not_yet} Use mode={local}.")
+    if config.endpoint.name is Endpoint.rehearsal:
+        yield Problem("endpoint=rehearsal", f"{not_yet} Use endpoint=cloud.")

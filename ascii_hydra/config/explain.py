@@ -1,0 +1,114 @@
+"""Hydra's and OmegaConf's own errors, said so that a person knows what to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
+
+from ascii_hydra.config.problems import ConfigError, Problem, one_of, unknown_key
+from ascii_hydra.config.schema import ClusterConfig, Config, EngineConfig
+from ascii_hydra.config.settle import ENGINES, sizes
+from ascii_hydra.step.choices import Engine
+
+USER_ERRORS = (ConfigError, HydraException, OmegaConfBaseException, MarkedYAMLError)
+"""What a user's mistake raises; anything else is a fault of ours and keeps its traceback."""
+
+
+def explained(fault: BaseException, conf: Path) -> str:
+    """The text for a user whose configuration could not be composed or settled.
+
+    Args:
+        fault: one of USER_ERRORS.
+        conf: the folder of the configuration, to look up what it offers.
+    """
+    if isinstance(fault, ConfigError):
+        return str(fault)
+    if isinstance(fault, MarkedYAMLError):
+        return _yaml(fault)
+    text = str(fault)
+    cause = str(fault.__cause__) if fault.__cause__ is not None else ""
+    said = (
+        _unknown_override(text, conf)
+        or _other_engine(text, cause)
+        or _missing_size(text, conf)
+        or _missing_plugin(text)
+    )
+    return said or "\n".join(dict.fromkeys([text, *_useful(cause)]))
+
+
+def _yaml(fault: MarkedYAMLError) -> str:
+    mark = fault.problem_mark
+    where = f"{mark.name.strip()}:{mark.line + 1}" if mark else "YAML"
+    return str(Problem(where, f"{fault.problem or fault}."))
+
+
+def _useful(cause: str) -> Sequence[str]:
+    return [line for line in cause.splitlines() if "object_type" not in line and line.strip()]
+
+
+def _unknown_override(text: str, conf: Path) -> str | None:
+    """`Could not override 'enigne'`: Hydra offers to add the key, which is never meant."""
+    found = re.search(r"Could not override '([^']+)'", text)
+    if found is None or "." in found[1]:
+        return None
+    return str(unknown_key(found[1], {*_keys(Config), *_groups(conf)}))
+
+
+def _other_engine(text: str, cause: str) -> str | None:
+    """A key of one engine's, given to another: in a sweep the user may not even see which."""
+    found = re.search(r"Could not override '((engine|cluster)\.([^'.]+))[^']*'", text)
+    if found is None:
+        return None
+    where, node, key = found[1], found[2], found[3]
+    index = 0 if node == "engine" else 1
+    owners = [engine.value for engine, types in ENGINES.items() if key in _keys(types[index])]
+    struct = re.search(r"Key '[^']+' not in '(\w+?)(Engine|Cluster)'", cause)
+    asked = struct[1].lower() if struct else "the chosen"
+    if owners:
+        common = ", ".join(sorted(_keys((EngineConfig, ClusterConfig)[index])))
+        return str(
+            Problem(
+                where,
+                f"engine={asked} has no such key; engine={one_of(owners)} has."
+                f" Keys that every engine has: {common}.",
+            )
+        )
+    known = {name for types in ENGINES.values() for name in _keys(types[index])}
+    return str(unknown_key(where, known))
+
+
+def _missing_size(text: str, conf: Path) -> str | None:
+    found = re.search(r"'?cluster/(\w+)/(\w+)'?", text)
+    if found is None or found[1] not in Engine.__members__:
+        return None
+    known = one_of(sizes(conf, Engine[found[1]]))
+    return str(
+        Problem(
+            f"cluster={found[2]}",
+            f"engine={found[1]} has no cluster of this size; it has {known}."
+            f" A size of your own needs the file cluster/{found[1]}/{found[2]}.yaml.",
+        )
+    )
+
+
+def _missing_plugin(text: str) -> str | None:
+    found = re.search(r"Could not find 'hydra/(launcher|sweeper)/(\w+)'", text)
+    if found is None:
+        return None
+    return (
+        f"{text}\nIf it is a plugin of Hydra's, install it: pip install hydra-{found[2]}-{found[1]}"
+    )
+
+
+def _keys(schema: type) -> set[str]:
+    return {one.name for one in dataclasses.fields(schema)}
+
+
+def _groups(conf: Path) -> set[str]:
+    return {folder.name for folder in conf.iterdir() if folder.is_dir()}

@@ -1,0 +1,335 @@
+"""From a composed configuration to settings that can be trusted.
+
+`settle` checks everything at once and returns frozen dataclasses; nothing behind it sees
+OmegaConf, and nothing behind it checks the configuration again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ascii_hydra.config.checks import engine_problems, launch_problems, pipeline_problems
+from ascii_hydra.config.compose import composed, project_folder, shipped_folder
+from ascii_hydra.config.problems import ConfigError, Problem, one_of, unknown_key
+from ascii_hydra.config.schema import (
+    Action,
+    ClusterConfig,
+    ClusterSize,
+    Config,
+    DatabricksCluster,
+    DatabricksEngine,
+    EmrCluster,
+    EmrEngine,
+    EngineConfig,
+    PipelineConfig,
+    PySparkCluster,
+    PySparkEngine,
+    StepConfig,
+)
+from ascii_hydra.step.choices import Engine, ExecutionMode
+
+ENGINES: Mapping[Engine, tuple[type[EngineConfig], type[ClusterConfig]]] = {
+    Engine.pyspark: (PySparkEngine, PySparkCluster),
+    Engine.emr: (EmrEngine, EmrCluster),
+    Engine.databricks: (DatabricksEngine, DatabricksCluster),
+}
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """One step with everything that decides how it runs.
+
+    Attributes:
+        name: the step's name in its pipeline.
+        config: what conf/pipeline says of it.
+        engine, cluster: the run's own, or those that the step names for itself.
+        mode: how much data it reads.
+        script: the script's absolute path.
+        py_files: absolute paths of the Python files that the executors import.
+    """
+
+    name: str
+    config: StepConfig
+    engine: EngineConfig
+    cluster: ClusterConfig
+    mode: ExecutionMode
+    script: Path
+    py_files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The whole settled configuration.
+
+    Attributes:
+        config: every value, checked.
+        steps: the pipeline's steps, every one after those it depends on.
+        overrides: what was composed, so that it can be composed again elsewhere.
+        yaml: the configuration as text, without anything secret.
+        digest: 12 hexadecimal digits that name this configuration; what is done with it
+            (`action`, `launch`) does not change them.
+        notices: what the user should know though nothing is wrong.
+    """
+
+    config: Config
+    steps: Mapping[str, StepSettings]
+    overrides: tuple[str, ...]
+    yaml: str
+    digest: str
+    notices: tuple[str, ...]
+
+
+def located(path: str) -> Path:
+    """Where a path of the configuration points to: itself if absolute, else in the project's
+    folder, else among what ascii_hydra ships."""
+    mine = project_folder() / path
+    shipped = shipped_folder() / path
+    return shipped if shipped.exists() and not mine.exists() else mine
+
+
+def settle(config: DictConfig, overrides: Sequence[str], conf: Path | None = None) -> Settings:
+    """The settings that a composed configuration means.
+
+    Args:
+        config: as Hydra composed it.
+        overrides: what it was composed from; steps with an engine or a cluster of their own are
+            composed from the same.
+        conf: the folder that it was composed from, if not the shipped one.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    problems: list[Problem] = []
+    plain = _plain(config, "", problems)
+    plain.pop("hydra", None)
+    chosen = _chosen_engine(plain, problems)
+    if chosen is None:
+        raise ConfigError(problems)
+    engine_type, cluster_type = ENGINES[chosen]
+    settled = _frozen(Config, plain, "", problems, engine=engine_type, cluster=cluster_type)
+    if settled is None:
+        raise ConfigError(problems)
+    script_root = located(settled.pipeline.script_root)
+    problems += pipeline_problems(settled.pipeline, script_root)
+    steps = dict(_steps(settled, script_root, overrides, conf, problems))
+    if not problems and settled.action is Action.run:
+        problems += launch_problems(settled, {name: one.engine for name, one in steps.items()})
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    return Settings(
+        config=settled,
+        steps={name: steps[name] for name in _in_order(settled.pipeline)},
+        overrides=tuple(overrides),
+        yaml=OmegaConf.to_yaml(OmegaConf.create(_as_data(settled))),
+        digest=_digest(settled),
+        notices=tuple(_notices(settled, overrides)),
+    )
+
+
+# --- from OmegaConf to plain data, to frozen dataclasses ------------------------------------
+
+
+def _plain(node: Any, where: str, problems: list[Problem]) -> Any:
+    """The node's values with interpolations resolved. One that cannot be resolved is a problem."""
+    if isinstance(node, DictConfig):
+        keys: Sequence[Any] = list(node.keys()) if not node._is_none() else []
+        if node._is_none():
+            return None
+    elif isinstance(node, ListConfig):
+        if node._is_none():
+            return None
+        keys = range(len(node))
+    else:
+        return node
+    found: dict[Any, Any] = {}
+    for key in keys:
+        at = f"{where}.{key}" if where else str(key)
+        if OmegaConf.is_missing(node, key):
+            found[key] = "???"
+            continue
+        try:
+            found[key] = _plain(node[key], at, problems)
+        except OmegaConfBaseException as fault:
+            missing = re.search("Environment variable '(.+?)' not found", str(fault))
+            reason = f"needs the environment variable {missing[1]}" if missing else str(fault)
+            problems.append(Problem(at, reason.splitlines()[0].rstrip(".") + "."))
+            found[key] = "???"
+    return found if isinstance(node, DictConfig) else list(found.values())
+
+
+def _chosen_engine(plain: Mapping[str, Any], problems: list[Problem]) -> Engine | None:
+    engine = plain.get("engine")
+    name = engine.get("name") if isinstance(engine, dict) else None
+    if isinstance(name, Engine):
+        return name
+    problems.append(Problem("engine", f"is required: {one_of(e.value for e in Engine)}."))
+    return None
+
+
+def _frozen(
+    cls: type[_T], value: Any, where: str, problems: list[Problem], **narrower: type
+) -> _T | None:
+    """An instance of a schema dataclass, or None where its values do not make one.
+
+    `narrower` gives fields a subclass of their declared type.
+    """
+    hints = {**get_type_hints(cls), **narrower}
+    fields = {one.name: one for one in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    if not isinstance(value, dict):
+        problems.append(Problem(where, f"must be a block of {', '.join(fields)}."))
+        return None
+    problems += [
+        unknown_key(f"{where}.{key}" if where else str(key), fields)
+        for key in value
+        if key not in fields
+    ]
+    before = len(problems)
+    made = {}
+    for name, one in fields.items():
+        at = f"{where}.{name}" if where else name
+        if name not in value or value[name] == "???":
+            if not any(problem.where == at for problem in problems):
+                problems.append(Problem(at, "is required."))
+            continue
+        made[name] = _frozen_value(hints[name], value[name], at, problems)
+        limits = one.metadata.get("range")
+        if limits and made[name] is not None and not limits[0] <= made[name] <= limits[1]:
+            low, high = (format(limit, "g") for limit in limits)
+            problems.append(Problem(f"{at}={made[name]:g}", f"must be from {low} to {high}."))
+    return cls(**made) if len(problems) == before else None
+
+
+def _frozen_value(hint: Any, value: Any, where: str, problems: list[Problem]) -> Any:
+    if value is None:
+        return None
+    if NoneType in get_args(hint):
+        hint = next(one for one in get_args(hint) if one is not NoneType)
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is tuple:
+        return tuple(
+            _frozen_value(args[0], one, f"{where}[{i}]", problems) for i, one in enumerate(value)
+        )
+    if origin is Mapping:
+        return {
+            str(key): _frozen_value(args[1], one, f"{where}.{key}", problems)
+            for key, one in value.items()
+        }
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _frozen(hint, value, where, problems)
+    return value
+
+
+def _as_data(value: Any) -> Any:
+    """Settings as plain data for YAML and JSON: dicts, lists, numbers and strings."""
+    if isinstance(value, Enum):
+        return value.value
+    if dataclasses.is_dataclass(value):
+        return {one.name: _as_data(getattr(value, one.name)) for one in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _as_data(one) for key, one in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_as_data(one) for one in value]
+    return value
+
+
+def _digest(config: Config) -> str:
+    identity = _as_data(config)
+    del identity["action"], identity["launch"]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+
+
+# --- steps ----------------------------------------------------------------------------------
+
+
+def _steps(
+    config: Config,
+    script_root: Path,
+    overrides: Sequence[str],
+    conf: Path | None,
+    problems: list[Problem],
+) -> Iterator[tuple[str, StepSettings]]:
+    mode = config.mode.name
+    for name, step in config.pipeline.steps.items():
+        engine, cluster = _own_engine(config, step, overrides, conf, name, problems)
+        problems += engine_problems(engine, mode)
+        py_files = tuple(script_root / path for path in step.py_files)
+        yield (
+            name,
+            StepSettings(name, step, engine, cluster, mode, script_root / step.script, py_files),
+        )
+
+
+def _own_engine(  # noqa: PLR0917
+    config: Config,
+    step: StepConfig,
+    overrides: Sequence[str],
+    conf: Path | None,
+    name: str,
+    problems: list[Problem],
+) -> tuple[EngineConfig, ClusterConfig]:
+    """The engine and cluster of a step: the run's, or freshly composed for a step that names
+    its own. Raw overrides of `engine.` reach steps on the run's engine, those of `cluster.` steps
+    on the run's engine and size: they were written for these."""
+    engine = step.engine or config.engine.name
+    size = step.cluster or config.cluster.size
+    if (engine, size) == (config.engine.name, config.cluster.size):
+        return config.engine, config.cluster
+    foreign = ("engine.", "cluster.") if engine is not config.engine.name else ("cluster.",)
+    kept = [one for one in overrides if not override_key(one).startswith(foreign)]
+    own = composed([*kept, f"engine={engine.value}", f"cluster={size.value}"], conf)
+    found: list[Problem] = []
+    plain = {key: _plain(own[key], key, found) for key in ("engine", "cluster")}
+    engine_type, cluster_type = ENGINES[engine]
+    settled = (
+        _frozen(engine_type, plain["engine"], "engine", found),
+        _frozen(cluster_type, plain["cluster"], "cluster", found),
+    )
+    problems += [Problem(f"pipeline.steps.{name}: {one.where}", one.what) for one in found]
+    return settled[0] or config.engine, settled[1] or config.cluster
+
+
+def override_key(override: str) -> str:
+    """The key that an override sets, without the signs that add or delete."""
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _in_order(pipeline: PipelineConfig) -> list[str]:
+    """The steps, every one after those it depends on. Steps of a cycle are left out."""
+    done: list[str] = []
+    waiting = dict(pipeline.steps)
+    while ready := [name for name, step in waiting.items() if not set(step.deps) - set(done)]:
+        done += ready
+        for name in ready:
+            del waiting[name]
+    return done
+
+
+def _notices(config: Config, overrides: Sequence[str]) -> Iterator[str]:
+    if config.engine.name is Engine.pyspark:
+        for key in ("cluster.workers", "cluster.spot_share", "engine.region"):
+            if any(override_key(one) == key for one in overrides):
+                yield f"{key} has no effect on engine=pyspark."
+    keys = [override_key(one) for one in overrides if not one.startswith("~")]
+    for key in dict.fromkeys(key for key in keys if keys.count(key) > 1):
+        values = [one for one in overrides if override_key(one) == key]
+        yield f"{key} is given {len(values)} times; the last one counts: {values[-1]}."
+
+
+def sizes(conf: Path, engine: Engine) -> list[str]:
+    """The cluster sizes that an engine has in a configuration folder."""
+    found = {path.stem for path in (conf / "cluster" / engine.value).glob("*.yaml")}
+    order = [size.value for size in ClusterSize]
+    return sorted(found, key=lambda name: order.index(name) if name in order else len(order))
