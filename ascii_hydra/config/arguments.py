@@ -114,14 +114,13 @@ def _sorted(typed: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _argument_problems(overrides: Sequence[str]) -> Iterator[Problem]:
-    for one in overrides:
+    words = iter(overrides)
+    for one in words:
         key, equal, value = one.partition("=")
         name = override_key(one)
         if one.startswith("-"):
-            bare = one.lstrip("-")
-            yield Problem(
-                one, f"options have no dashes here: write {bare.partition('=')[0]}=VALUE."
-            )
+            meant = value if equal else next(words, "VALUE")
+            yield Problem(one, f"options have no dashes here: write {key.lstrip('-')}={meant}.")
         elif not equal and re.fullmatch(r"[\w.]+:[\w./-]+", one):
             yield Problem(one, f"write {one.replace(':', '=', 1)}.")
         elif not equal and not one.startswith("~"):

@@ -136,6 +136,6 @@ def composed(
 def as_yaml(config: DictConfig) -> str:
     """The configuration as YAML with every interpolation resolved, without Hydra's own node."""
     plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)  # noqa: S101 - a DictConfig has no other shape
+    assert isinstance(plain, dict)
     plain.pop("hydra", None)
     return OmegaConf.to_yaml(OmegaConf.create(plain))

@@ -68,23 +68,23 @@ def _other_engine(text: str, cause: str) -> str | None:
     where, node, key = found[1], found[2], found[3]
     index = 0 if node == "engine" else 1
     owners = [engine.value for engine, types in ENGINES.items() if key in _keys(types[index])]
-    struct = re.search(r"Key '[^']+' not in '(\w+?)(Engine|Cluster)'", cause)
-    asked = struct[1].lower() if struct else "the chosen"
     if owners:
         common = ", ".join(sorted(_keys((EngineConfig, ClusterConfig)[index])))
         return str(
             Problem(
                 where,
-                f"engine={asked} has no such key; engine={one_of(owners)} has."
-                f" Keys that every engine has: {common}.",
+                f"only engine={one_of(owners)} has this key, so it cannot be set for another"
+                f" engine. Keys that every engine has: {common}.",
             )
         )
-    known = {name for types in ENGINES.values() for name in _keys(types[index])}
+    struct = re.search(r"Key '[^']+' not in '(\w+?)(Engine|Cluster)'", cause)
+    asked = [one for one in Engine if struct and struct[1].lower() == one.value]
+    known = {name for one in asked or Engine for name in _keys(ENGINES[one][index])}
     return str(unknown_key(where, known))
 
 
 def _missing_size(text: str, conf: Path) -> str | None:
-    found = re.search(r"'?cluster/(\w+)/(\w+)'?", text)
+    found = re.search(r"Could not (?:load|find) 'cluster/(\w+)/(\w+)'", text)
     if found is None or found[1] not in Engine.__members__:
         return None
     known = one_of(sizes(conf, Engine[found[1]]))

@@ -113,8 +113,7 @@ def settle(config: DictConfig, overrides: Sequence[str], conf: Path | None = Non
         ConfigError: with every problem found.
     """
     problems: list[Problem] = []
-    plain = _plain(config, "", problems)
-    plain.pop("hydra", None)
+    plain = _plain(_with_whole_paths(config), "", problems)
     chosen = _chosen_engine(plain, problems)
     if chosen is None:
         raise ConfigError(problems)
@@ -124,7 +123,10 @@ def settle(config: DictConfig, overrides: Sequence[str], conf: Path | None = Non
         raise ConfigError(problems)
     script_root = located(settled.pipeline.script_root)
     problems += pipeline_problems(settled.pipeline, script_root)
-    steps = dict(_steps(settled, script_root, overrides, conf, problems))
+    steps = {
+        name: _step(settled, name, step, script_root, overrides, conf, problems)
+        for name, step in settled.pipeline.steps.items()
+    }
     if not problems and settled.action is Action.run:
         problems += launch_problems(settled, {name: one.engine for name, one in steps.items()})
     if problems:
@@ -137,6 +139,30 @@ def settle(config: DictConfig, overrides: Sequence[str], conf: Path | None = Non
         digest=_digest(settled),
         notices=tuple(_notices(settled, overrides)),
     )
+
+
+def _with_whole_paths(config: DictConfig) -> DictConfig:
+    """A copy in which the folders of the data are absolute or URIs, for what refers to them.
+
+    A value that cannot be read is left as it is: reading it again reports it.
+    """
+    whole = config.copy()
+    OmegaConf.set_readonly(whole, False)
+    OmegaConf.set_struct(whole, False)
+    whole.pop("hydra", None)
+    for key, find in (
+        ("mode.input_root", located),
+        ("mode.output_root", project_folder().joinpath),
+        ("pipeline.input", located),
+        ("pipeline.output", project_folder().joinpath),
+    ):
+        try:
+            value = OmegaConf.select(whole, key)
+        except OmegaConfBaseException:
+            continue
+        if isinstance(value, str) and "://" not in value:
+            OmegaConf.update(whole, key, str(find(value)))
+    return whole
 
 
 # --- from OmegaConf to plain data, to frozen dataclasses ------------------------------------
@@ -254,30 +280,51 @@ def _digest(config: Config) -> str:
 # --- steps ----------------------------------------------------------------------------------
 
 
-def _steps(
+def settled_step(
+    settings: Settings, name: str, step: StepConfig, script_root: Path, conf: Path | None = None
+) -> StepSettings:
+    """The settings of a step that is in no pipeline of conf/, for a settled run.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    problems: list[Problem] = []
+    made = _step(settings.config, name, step, script_root, settings.overrides, conf, problems)
+    if settings.config.action is Action.run:
+        problems += launch_problems(settings.config, {name: made.engine})
+    if problems:
+        raise ConfigError(problems)
+    return made
+
+
+def _step(
     config: Config,
+    name: str,
+    step: StepConfig,
     script_root: Path,
     overrides: Sequence[str],
     conf: Path | None,
     problems: list[Problem],
-) -> Iterator[tuple[str, StepSettings]]:
-    mode = config.mode.name
-    for name, step in config.pipeline.steps.items():
-        engine, cluster = _own_engine(config, step, overrides, conf, name, problems)
-        problems += engine_problems(engine, mode)
-        py_files = tuple(script_root / path for path in step.py_files)
-        yield (
-            name,
-            StepSettings(name, step, engine, cluster, mode, script_root / step.script, py_files),
-        )
+) -> StepSettings:
+    engine, cluster = _own_engine(config, name, step, overrides, conf, problems)
+    problems += engine_problems(engine, config.mode.name)
+    return StepSettings(
+        name=name,
+        config=step,
+        engine=engine,
+        cluster=cluster,
+        mode=config.mode.name,
+        script=script_root / step.script,
+        py_files=tuple(script_root / path for path in step.py_files),
+    )
 
 
-def _own_engine(  # noqa: PLR0917
+def _own_engine(
     config: Config,
+    name: str,
     step: StepConfig,
     overrides: Sequence[str],
     conf: Path | None,
-    name: str,
     problems: list[Problem],
 ) -> tuple[EngineConfig, ClusterConfig]:
     """The engine and cluster of a step: the run's, or freshly composed for a step that names

@@ -1,0 +1,82 @@
+"""The Definitions that Dagster loads: every pipeline of conf/, its job, and the resource.
+
+They are built from the default composition and the overrides of the environment, never from those
+of one run: what is chosen for a run travels as its run config. So a run from the command line and
+one from the UI are runs of the same job, and each can be executed again from the other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from ascii_hydra.assets.factory import pipeline_assets
+from ascii_hydra.assets.launchpad import SparkPipesClient, launch_choice
+from ascii_hydra.config.arguments import environment_overrides
+from ascii_hydra.config.compose import composed
+from ascii_hydra.config.problems import ConfigError, Problem
+from ascii_hydra.config.settle import Settings, settle
+
+RESOURCE = "spark_pipes_client"
+
+
+def pipeline_options(conf: Path) -> list[str]:
+    """The options of the group `pipeline` in a folder of configuration."""
+    return sorted(path.stem for path in (conf / "pipeline").glob("*.yaml"))
+
+
+def default_settings(conf: Path, pipeline: str) -> Settings:
+    """What the environment's overrides, and nothing else, compose for a pipeline.
+
+    Raises:
+        ConfigError: this is no valid configuration.
+    """
+    problems: list[Problem] = []
+    overrides, _ = environment_overrides(os.environ, (), problems)
+    if problems:
+        raise ConfigError(problems)
+    # The definitions say what could be launched, so they are checked as a plan is.
+    overrides = [*overrides, f"pipeline={pipeline}", "action=plan"]
+    return settle(composed(overrides, conf), overrides, conf)
+
+
+def build_definitions(
+    conf: Path,
+    pipelines: Sequence[str],
+    client: type[SparkPipesClient] = SparkPipesClient,
+) -> dg.Definitions:
+    """The assets of these pipelines, a job for each, and the resource that they share.
+
+    Args:
+        conf: the folder of the configuration.
+        pipelines: options of the group `pipeline`.
+        client: the resource's class.
+    """
+    assets: list[dg.AssetsDefinition] = []
+    jobs = []
+    choice: dict[str, Any] = {}
+    for option in pipelines:
+        settings = default_settings(conf, option)
+        pipeline = settings.config.pipeline
+        own = pipeline_assets(option, pipeline, conf)
+        assets += own
+        jobs.append(
+            dg.define_asset_job(
+                name=pipeline.name,
+                selection=dg.AssetSelection.assets(*own),
+                description=pipeline.description or None,
+                executor_def=dg.in_process_executor,
+            )
+        )
+        choice = launch_choice(settings, settings.overrides)
+    return dg.Definitions(
+        assets=assets,
+        jobs=jobs,
+        resources={RESOURCE: client(**choice)},
+        # Waiting for Spark needs no interpreter of its own for each step.
+        executor=dg.in_process_executor,
+    )

@@ -1,0 +1,387 @@
+"""A headless run of the same job that the UI shows, in the same history.
+
+The run is created with the origin that the UI's own runs have, so that it can be executed again
+from there. Dagster works in a thread, and the main thread draws and listens: a Ctrl-C marks the
+run as being cancelled before anything else happens, which is what makes it end as CANCELED.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run_iterator
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+
+from ascii_hydra.assets.definitions import RESOURCE, build_definitions
+from ascii_hydra.assets.launchpad import SparkPipesClient, launch_choice
+from ascii_hydra.assets.partitions import (
+    check_wanted,
+    chosen_partitions,
+    dimension_name,
+    dimension_values,
+    partition_key,
+)
+from ascii_hydra.assets.step_logs import StepLogs
+from ascii_hydra.config.settle import Settings
+from ascii_hydra.dagster_home import dagster_home
+from ascii_hydra.engines.pyspark import LocalSparkClient
+from ascii_hydra.engines.step_run import output_folder
+from ascii_hydra.outcome import Ending, Outcome, StepOutcome
+from ascii_hydra.report.progress import Progress
+
+# The module that `make start` serves; a run names it as its code's place.
+LOCATION = "ascii_hydra.definitions"
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One Dagster run: the steps it makes, of one partition (empty for unpartitioned steps)."""
+
+    steps: tuple[str, ...]
+    partition: Mapping[str, str]
+
+
+def planned_runs(settings: Settings, values: Mapping[str, Sequence[str]]) -> list[PlannedRun]:
+    """The runs that make a pipeline, each after those it depends on.
+
+    Steps that follow each other and have the same dimensions are made by one run.
+    """
+    groups: list[tuple[tuple[str, ...], list[str]]] = []
+    for name, step in settings.steps.items():
+        dimensions = step.config.partitions
+        if groups and groups[-1][0] == dimensions:
+            groups[-1][1].append(name)
+        else:
+            groups.append((dimensions, [name]))
+    wanted = settings.config.pipeline.partitions
+    runs = []
+    for dimensions, names in groups:
+        partitions = chosen_partitions(dimensions, values, wanted) if dimensions else [{}]
+        runs += [PlannedRun(tuple(names), one) for one in partitions]
+    return runs
+
+
+def launched(
+    settings: Settings,
+    *,
+    option: str,
+    overrides: Sequence[str],
+    conf: Path,
+    progress: Progress,
+) -> Outcome:
+    """Run a pipeline to its end.
+
+    Args:
+        settings: what was settled.
+        option: the pipeline's name in the group `pipeline`.
+        overrides: what another process composes these settings from.
+        conf: the folder of the configuration.
+        progress: is told of every start and end.
+
+    Raises:
+        ConfigError: the partitions cannot be found, or DAGSTER_HOME cannot be used.
+    """
+    values = dimension_values(settings.config.pipeline)
+    if settings.config.pipeline.partitions is not None:
+        check_wanted(values, settings.config.pipeline.partitions)
+    runs = planned_runs(settings, values)
+    launch = _Launch(settings, option, overrides, conf, progress)
+    launch.register(values)
+    for name, step in settings.steps.items():
+        progress.expect(
+            name,
+            engine=step.engine.name.value,
+            cluster=step.cluster.size.value,
+            output=f"{settings.config.pipeline.output}/{name}",
+            total=sum(name in run.steps for run in runs),
+        )
+    begun = time.monotonic()
+    with launch.interruptible():
+        for run in runs:
+            launch.execute(run)
+    return launch.outcome(time.monotonic() - begun)
+
+
+class _Launch:
+    """The runs of one command, one after the other."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        option: str,
+        overrides: Sequence[str],
+        conf: Path,
+        progress: Progress,
+    ) -> None:
+        self._settings = settings
+        self._progress = progress
+        self._stop = threading.Event()
+        self._interrupted = False
+        self._home = dagster_home()
+        self._instance = _instance(self._home)
+        self._definitions = build_definitions(conf, [option], _attended(self._stop))
+        self._job = self._definitions.resolve_job_def(settings.config.pipeline.name)
+        self._choice = launch_choice(settings, overrides)
+        self._run_ids: list[str] = []
+        self._steps: list[StepOutcome] = []
+        self._error: str | None = None
+
+    def register(self, values: Mapping[str, Sequence[str]]) -> None:
+        """Let Dagster know every partition, so that the UI shows those not made yet too."""
+        for dimension, each in values.items():
+            name = dimension_name(self._settings.config.pipeline.name, dimension)
+            self._instance.add_dynamic_partitions(name, list(each))
+
+    def execute(self, planned: PlannedRun) -> None:
+        """Run one Dagster run, unless something it needs has failed."""
+        if self._interrupted or self._lacks_input(planned):
+            for step in planned.steps:
+                self._end(self._step(planned, step, Ending.not_started))
+            return
+        run = self._created(planned)
+        self._run_ids.append(run.run_id)
+        worker = _Worker(lambda: self._work(planned, run))
+        worker.start()
+        cancelling = False
+        while worker.is_alive():
+            worker.join(0.1)
+            if self._interrupted and not cancelling:
+                # In this order: Dagster asks for the run's state as soon as the step has ended.
+                self._instance.report_run_canceling(run)
+                self._stop.set()
+                cancelling = True
+        if worker.fault is not None:
+            raise worker.fault
+        ended = self._instance.get_run_by_id(run.run_id)
+        known = {
+            one.step for one in self._steps if one.partition == partition_key(planned.partition)
+        }
+        for step in planned.steps:
+            if step not in known:
+                self._end(self._step(planned, step, Ending.not_started))
+        if ended is None or not ended.is_success:
+            self._error = self._error or _failure(self._instance, run.run_id)
+
+    def outcome(self, duration_s: float) -> Outcome:
+        """How everything ended."""
+        config = self._settings.config
+        unhappy = [one for one in self._steps if one.ending is not Ending.succeeded]
+        ending = (
+            Ending.canceled if self._interrupted else Ending.failed if unhappy else Ending.succeeded
+        )
+        told = any(one.error for one in self._steps)
+        return Outcome(
+            ending=ending,
+            engine=config.engine.name.value,
+            mode=config.mode.name.value,
+            cluster=config.cluster.size.value,
+            pipeline=config.pipeline.name,
+            digest=self._settings.digest,
+            steps=tuple(self._steps),
+            duration_s=duration_s,
+            run_ids=tuple(self._run_ids),
+            dagster_home=str(self._home),
+            error=None if told or ending is not Ending.failed else self._error,
+        )
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Within it, Ctrl-C, SIGTERM and a closed terminal cancel the run."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def interrupt(_number: int, _frame: FrameType | None) -> None:
+            self._interrupted = True
+            self._progress.note("stopping: nothing will be left running")
+
+        before = {one: signal.signal(one, interrupt) for one in _INTERRUPTS}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
+
+    def _created(self, planned: PlannedRun) -> dg.DagsterRun:
+        keys = {dg.AssetKey([self._settings.config.pipeline.name, one]) for one in planned.steps}
+        whole = keys == set(self._job.asset_layer.selected_asset_keys)
+        job = self._job if whole else self._job.get_subset(asset_selection=keys)
+        config = self._settings.config
+        return self._instance.create_run_for_job(
+            job_def=job,
+            asset_selection=None if whole else frozenset(keys),
+            run_config={
+                "resources": {RESOURCE: {"config": self._choice}},
+                # The terminal shows the steps; Dagster's own account of them is in the UI.
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            },
+            tags={
+                **self._partition_tags(planned),
+                "ascii_hydra/engine": config.engine.name.value,
+                "ascii_hydra/mode": config.mode.name.value,
+                "ascii_hydra/cluster": config.cluster.size.value,
+                "ascii_hydra/config_digest": self._settings.digest,
+            },
+            remote_job_origin=_job_origin(self._job.name),
+        )
+
+    def _partition_tags(self, planned: PlannedRun) -> Mapping[str, str]:
+        if not planned.partition:
+            return {}
+        key = dg.AssetKey([self._settings.config.pipeline.name, planned.steps[0]])
+        definition = self._job.asset_layer.get(key).partitions_def
+        assert definition is not None
+        return definition.get_tags_for_partition_key(
+            dg.MultiPartitionKey(planned.partition)
+            if len(planned.partition) > 1
+            else next(iter(planned.partition.values()))
+        )
+
+    def _work(self, planned: PlannedRun, run: dg.DagsterRun) -> None:
+        rows: dict[str, int] = {}
+        begun: dict[str, float] = {}
+        for event in execute_run_iterator(InMemoryJob(self._job), run, self._instance):
+            name = (event.step_key or "").rpartition("__")[2]
+            if event.is_step_start:
+                begun[name] = time.monotonic()
+                self._progress.started(name, partition_key(planned.partition))
+            elif event.is_step_materialization:
+                metadata = event.step_materialization_data.materialization.metadata
+                if "dagster/row_count" in metadata:
+                    rows[name] = int(str(metadata["dagster/row_count"].value))
+            elif event.is_step_success or event.is_step_failure:
+                ending, error = Ending.succeeded, None
+                if event.is_step_failure:
+                    ending = Ending.canceled if self._stop.is_set() else Ending.failed
+                    error = None if self._stop.is_set() else _told(event)
+                self._end(
+                    self._step(
+                        planned,
+                        name,
+                        ending,
+                        duration_s=time.monotonic() - begun[name],
+                        rows=rows.get(name),
+                        error=error,
+                    )
+                )
+
+    def _step(
+        self,
+        planned: PlannedRun,
+        name: str,
+        ending: Ending,
+        *,
+        duration_s: float | None = None,
+        rows: int | None = None,
+        error: str | None = None,
+    ) -> StepOutcome:
+        step = self._settings.steps[name]
+        base = f"{self._settings.config.pipeline.output}/{name}"
+        return StepOutcome(
+            step=name,
+            partition=partition_key(planned.partition),
+            engine=step.engine.name.value,
+            cluster=step.cluster.size.value,
+            ending=ending,
+            duration_s=duration_s,
+            rows=rows,
+            # Nothing is rented for a step on this machine.
+            cost_usd=0.0 if ending is Ending.succeeded else None,
+            output=output_folder(base, planned.partition),
+            error=error,
+        )
+
+    def _end(self, outcome: StepOutcome) -> None:
+        self._steps.append(outcome)
+        self._progress.ended(outcome)
+
+    def _lacks_input(self, planned: PlannedRun) -> bool:
+        """Whether a partition that this run reads has failed, or was not made for that reason."""
+        unmade = [one for one in self._steps if one.ending is not Ending.succeeded]
+        needs = {dep for name in planned.steps for dep in self._settings.steps[name].config.deps}
+        for one in unmade:
+            if one.step not in needs:
+                continue
+            theirs = set((one.partition or "").split("|")) - {""}
+            if theirs <= set(planned.partition.values()) or not planned.partition:
+                return True
+        return False
+
+
+class _Worker(threading.Thread):
+    """A thread that keeps what its work raised."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        super().__init__(name="dagster", daemon=True)
+        self._work = work
+        self.fault: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._work()
+        except BaseException as fault:  # noqa: BLE001 - raised again in the main thread
+            self.fault = fault
+
+
+def _attended(stop: threading.Event) -> type[SparkPipesClient]:
+    """The resource of runs that a terminal watches: they stop when it says so."""
+
+    class Attended(SparkPipesClient):
+        __doc__ = SparkPipesClient.__doc__
+
+        def local_client(self) -> LocalSparkClient:
+            return LocalSparkClient(stop=stop, sink=StepLogs.write_line)
+
+    return Attended
+
+
+def _instance(home: Path) -> dg.DagsterInstance:
+    logs = {"module": StepLogs.__module__, "class": StepLogs.__name__}
+    folder = {"base_dir": str(home / "storage")}
+    return dg.DagsterInstance.from_ref(
+        InstanceRef.from_dir(str(home), overrides={"compute_logs": {**logs, "config": folder}})
+    )
+
+
+def _job_origin(job: str) -> RemoteJobOrigin:
+    """The job as the UI's code location has it, so that the run can be executed again there."""
+    target = LoadableTargetOrigin(
+        executable_path=sys.executable, module_name=LOCATION, working_directory=str(Path.cwd())
+    )
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, location_name=LOCATION)
+    return RemoteRepositoryOrigin(location, "__repository__").get_job_origin(job)
+
+
+def _told(event: dg.DagsterEvent) -> str:
+    """What a failed step says to a person: our own sentence, else the exception's message."""
+    data = event.step_failure_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return str(data.user_failure_data.description)
+    return data.error.message.strip() if data.error is not None else "the step failed"
+
+
+def _failure(instance: dg.DagsterInstance, run_id: str) -> str | None:
+    """What Dagster says of a run that failed outside its steps."""
+    for record in instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE):
+        event = record.dagster_event
+        if event is not None:
+            error = event.job_failure_data.error
+            return str(event.message) if error is None else error.message.strip()
+    return None

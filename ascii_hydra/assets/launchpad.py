@@ -1,0 +1,129 @@
+"""What can be chosen when a run is launched, in the UI as on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Optional
+
+from dagster import Config, ConfigurableResource
+from pydantic import Field
+
+from ascii_hydra.config.compose import composed
+from ascii_hydra.config.schema import ClusterSize
+from ascii_hydra.config.settle import Settings, override_key, settle
+from ascii_hydra.engines.pyspark import LocalSparkClient
+from ascii_hydra.step.choices import Engine, ExecutionMode
+
+
+class StepChoice(Config):
+    """For one asset: an engine or a cluster other than the run's."""
+
+    engine: Optional[Engine] = Field(  # noqa: UP045 - Dagster reads this spelling
+        default=None, description="Where this step runs; null: where the run says."
+    )
+    cluster: Optional[ClusterSize] = Field(  # noqa: UP045
+        default=None, description="How much computing this step gets; null: as the run says."
+    )
+    overrides: list[str] = Field(
+        default_factory=list,
+        description="Raw overrides of the configuration for this step: engine.timeout_minutes=30",
+    )
+
+
+class SparkPipesClient(ConfigurableResource):  # type: ignore[type-arg]
+    """Where a run's steps run, on how much data and with how much computing."""
+
+    engine: Engine = Field(default=Engine.pyspark, description="Where the steps run.")
+    mode: ExecutionMode = Field(
+        default=ExecutionMode.small_dev_sample_local,
+        description="How much data they read, and where it lives.",
+    )
+    cluster: ClusterSize = Field(
+        default=ClusterSize.small, description="How much computing a step gets."
+    )
+    overrides: list[str] = Field(
+        default_factory=list,
+        description="Raw overrides of the configuration: cluster.cores=4",
+    )
+
+    def settings(
+        self,
+        *,
+        conf: Path,
+        pipeline: str | None,
+        step: str,
+        choice: StepChoice,
+    ) -> Settings:
+        """The settings of this run for one step.
+
+        Args:
+            conf: the folder of the Hydra configuration.
+            pipeline: option of the group `pipeline` that the step belongs to, or None.
+            step: the step's name.
+            choice: what was chosen for this asset alone.
+
+        Raises:
+            ConfigError: the choice is no valid configuration.
+        """
+        own = []
+        if choice.engine is not None:
+            own.append(f"engine={choice.engine.value}")
+        if choice.cluster is not None:
+            own.append(f"cluster={choice.cluster.value}")
+        if pipeline is not None:
+            # A step's own engine in conf/pipeline gives way to what is chosen at launch.
+            own = [f"pipeline.steps.{step}.{one}" for one in own]
+        return _settled(
+            conf,
+            (
+                *([f"pipeline={pipeline}"] if pipeline is not None else []),
+                f"engine={self.engine.value}",
+                f"mode={self.mode.value}",
+                f"cluster={self.cluster.value}",
+                *self.overrides,
+                *own,
+                *choice.overrides,
+            ),
+        )
+
+    def pipes_client(self, engine: Engine) -> LocalSparkClient:
+        """The Pipes client of an engine."""
+        if engine is Engine.pyspark:
+            return self.local_client()
+        raise NotImplementedError(f"engine={engine.value} has no Pipes client yet")
+
+    def local_client(self) -> LocalSparkClient:
+        """The Pipes client of Spark on this machine."""
+        return LocalSparkClient()
+
+
+@lru_cache(maxsize=64)
+def _settled(conf: Path, overrides: tuple[str, ...]) -> Settings:
+    return settle(composed(overrides, conf), overrides, conf)
+
+
+def launch_choice(settings: Settings, overrides: Sequence[str]) -> dict[str, Any]:
+    """The resource's run config that makes another process compose these settings again.
+
+    Args:
+        settings: what was composed.
+        overrides: what it was composed from.
+    """
+    config = settings.config
+    chosen = {
+        "engine": config.engine.name.value,
+        "mode": config.mode.name.value,
+        "cluster": config.cluster.size.value,
+    }
+    # A choice that the Enums already carry is not repeated: in the launchpad it would win over
+    # the Enum that a person changes there.
+    kept = [
+        one
+        for one in overrides
+        if override_key(one) not in {"action", "pipeline"}
+        and one != f"{override_key(one)}={chosen.get(override_key(one))}"
+        and not override_key(one).startswith("launch.")
+    ]
+    return {**chosen, "overrides": kept}

@@ -1,0 +1,174 @@
+"""The command line. Nothing heavy is imported before the configuration is known to be good."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from ascii_hydra.config.arguments import arguments
+from ascii_hydra.config.compose import (
+    CONFIG_NAME,
+    VERSION_BASE,
+    conf_folder,
+    register_schemas,
+)
+from ascii_hydra.config.explain import USER_ERRORS, explained
+from ascii_hydra.config.schema import Action, OnFailure
+from ascii_hydra.config.settle import Settings, settle
+from ascii_hydra.outcome import Ending, Outcome
+
+_FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
+def main() -> None:
+    """Compose, check, and do what `action` says. Leaves the process with 0 if all went well, 1 if
+    something failed or was refused, 130 if it was interrupted."""
+    try:
+        conf = conf_folder()
+        argv, notices = arguments(sys.argv[1:], os.environ)
+    except (FileNotFoundError, *USER_ERRORS) as fault:
+        _leave(1, str(fault))
+    for notice in notices:
+        print(f"Note: {notice}", file=sys.stderr)  # noqa: T201
+    register_schemas()
+    # Said again as an error, with what to do, by the check before a run.
+    warnings.filterwarnings("ignore", message="provider=hydra.searchpath")
+    # Hydra prints its errors itself unless it is asked to raise them; we say them better.
+    asked = _FULL_ERROR in os.environ
+    os.environ.setdefault(_FULL_ERROR, "1")
+    sys.argv = [sys.argv[0], *argv]
+    run = hydra.main(config_path=str(conf), config_name=CONFIG_NAME, version_base=VERSION_BASE)
+    try:
+        run(_task)()
+    except USER_ERRORS as fault:
+        if asked:
+            raise
+        _leave(1, explained(fault, conf))
+    except KeyboardInterrupt:
+        _leave(130)
+    _leave(_exit_code)
+
+
+# What the process ends with; Hydra keeps the task's own result to itself.
+_exit_code = 0
+# Why no further row of a sweep is started.
+_halted: str | None = None
+
+
+def _task(config: DictConfig) -> Outcome:
+    global _exit_code, _halted  # noqa: PLW0603 - Hydra calls this once a row and returns nothing
+    hydra_config = HydraConfig.get()
+    sweep = hydra_config.mode is RunMode.MULTIRUN
+    overrides = list(hydra_config.overrides.task)
+    folder = Path(hydra_config.runtime.output_dir)
+    settings = settle(config, overrides)
+    (folder / "settled.yaml").write_text(settings.yaml, encoding="utf-8")
+    if _halted is not None:
+        outcome = _unstarted(settings, _halted)
+    elif settings.config.action is Action.plan:
+        outcome = _planned(settings)
+    else:
+        outcome = _run(settings, hydra_config.runtime.choices["pipeline"], overrides)
+    outcome.written(folder)
+    if outcome.ending not in {Ending.succeeded, Ending.planned}:
+        _exit_code = 130 if outcome.ending is Ending.canceled else 1
+        if sweep and outcome.ending is Ending.canceled:
+            _halted = "the sweep was interrupted"
+        elif sweep and settings.config.launch.on_failure is OnFailure["stop"]:
+            _halted = "an earlier row failed (launch.on_failure=stop)"
+    return outcome
+
+
+def _run(settings: Settings, option: str, overrides: Sequence[str]) -> Outcome:
+    begun = time.monotonic()
+    _start_jvm(settings)
+    from ascii_hydra.assets.launch import launched
+    from ascii_hydra.config.problems import ConfigError
+    from ascii_hydra.report.progress import Progress, show
+
+    try:
+        with Progress() as progress:
+            outcome = launched(
+                settings,
+                option=option,
+                overrides=[*overrides, *_search_path()],
+                conf=conf_folder(),
+                progress=progress,
+            )
+    except ConfigError as fault:
+        outcome = _unstarted(settings, str(fault), Ending.failed)
+    show(outcome)
+    if outcome.dagster_home is not None:
+        total = time.monotonic() - begun
+        print(f"\n{outcome.ending.value} in {total:.1f} s; history: make start")  # noqa: T201
+    return outcome
+
+
+def _start_jvm(settings: Settings) -> None:
+    """Let Spark's JVM start while Dagster is imported: each takes about as long as the other."""
+    from ascii_hydra.engines.request import request
+    from ascii_hydra.engines.step_run import StepRun
+
+    first = next(iter(settings.steps.values()))
+    asked = request(StepRun(first, "", {}, {}, None))
+    if asked is not None and asked.reuse_jvm:
+        from ascii_hydra.engines import spark_jvm
+
+        spark_jvm.start_early(spark_jvm.JvmSpec.of(asked))
+
+
+def _search_path() -> list[str]:
+    """Folders that were added to Hydra's search path, as an override for another process."""
+    sources = HydraConfig.get().runtime.config_sources
+    added = [one.path for one in sources if one.provider in {"command-line", "hydra.searchpath"}]
+    joined = ",".join(f"file://{Path(path).resolve()}" for path in added)
+    return [f"hydra.searchpath=[{joined}]"] if added else []
+
+
+def _planned(settings: Settings) -> Outcome:
+    from ascii_hydra.report.plan import show_plan
+
+    show_plan(settings)
+    return _unstarted(settings, None, Ending.planned)
+
+
+def _unstarted(settings: Settings, why: str | None, ending: Ending = Ending.not_started) -> Outcome:
+    config = settings.config
+    return Outcome(
+        ending=ending,
+        engine=config.engine.name.value,
+        mode=config.mode.name.value,
+        cluster=config.cluster.size.value,
+        pipeline=config.pipeline.name,
+        digest=settings.digest,
+        error=why,
+    )
+
+
+def fail() -> None:
+    """Let the process end with 1, if nothing worse is due."""
+    global _exit_code  # noqa: PLW0603 - see above
+    _exit_code = _exit_code or 1
+
+
+def _leave(code: int, text: str | None = None) -> NoReturn:
+    """End the process at once. Everything that matters has been written and stopped by now, and
+    the interpreter's own farewell to Dagster's modules takes half a second."""
+    if text is not None:
+        print(text, file=sys.stderr)  # noqa: T201
+    jvm = sys.modules.get("ascii_hydra.engines.spark_jvm")
+    if jvm is not None:
+        jvm.close_all()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

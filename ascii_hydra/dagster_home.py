@@ -1,0 +1,47 @@
+"""The folder of Dagster's history, which the command line and the UI share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from ascii_hydra.config.compose import project_folder
+from ascii_hydra.config.problems import ConfigError, Problem
+
+VARIABLE = "DAGSTER_HOME"
+_INSTANCE_YAML = """\
+# Made by ascii_hydra; yours to edit. https://docs.dagster.io/deployment/oss/dagster-yaml
+telemetry:
+  enabled: false
+# How many Spark runs may be under way at once on this machine.
+concurrency:
+  runs:
+    max_concurrent_runs: 1
+"""
+
+
+def dagster_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder, made with a dagster.yaml if it is new: DAGSTER_HOME, else `.dagster_home` in the
+    project's folder.
+
+    Raises:
+        ConfigError: DAGSTER_HOME is no absolute path of a folder that can be written.
+    """
+    given = environ.get(VARIABLE)
+    home = Path(given) if given else project_folder() / ".dagster_home"
+    if not home.is_absolute():
+        raise ConfigError(
+            [Problem(f"{VARIABLE}={given}", "must be an absolute path; unset it for the default.")]
+        )
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if not (home / "dagster.yaml").exists():
+            (home / "dagster.yaml").write_text(_INSTANCE_YAML, encoding="utf-8")
+    except OSError as fault:
+        raise ConfigError(
+            [Problem(f"{VARIABLE}={home}", f"is no folder that can be written: {fault.strerror}.")]
+        ) from None
+    if not os.access(home, os.W_OK):
+        raise ConfigError([Problem(f"{VARIABLE}={home}", "cannot be written: check its owner.")])
+    return home

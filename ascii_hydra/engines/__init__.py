@@ -1,0 +1,1 @@
+"""Where a step runs: this machine, EMR or Databricks. Nothing is imported until it is needed."""

@@ -1,0 +1,138 @@
+"""An archive of Spark's classes, as Java has read and checked them: it halves Spark's start.
+
+Java calls it class data sharing. The archive fits one Java and one Spark at one place; its file
+name says which. `python -m ascii_hydra.engines.class_archive` builds it (about half a minute).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from ascii_hydra.engines.spark_launch import Installation, SparkMissingError, step_environment
+
+_BUILD_TIMEOUT_S = 300.0
+
+
+def folder() -> Path:
+    """Where archives are kept: ASCII_HYDRA_CACHE, else the user's cache folder."""
+    own = os.environ.get("ASCII_HYDRA_CACHE")
+    if own:
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base, "ascii_hydra")
+
+
+def path(installed: Installation) -> Path:
+    """The archive's file, whether it exists or not: another Java or Spark has another name."""
+    place = _digest(str(installed.java), str(installed.spark.resolve()))
+    release = installed.java.parent.parent / "release"  # version and vendor, in every JDK's home
+    java = release.read_text() if release.exists() else _stamp(installed.java)
+    # Java compares the time of every jar, so a Spark installed anew needs a new archive.
+    version = _digest(java, installed.core_jar.name, _stamp(installed.core_jar))
+    return folder() / f"spark-{place}-{version}.jsa"
+
+
+def existing(installed: Installation) -> Path | None:
+    """The archive that fits, or None."""
+    archive = path(installed)
+    return archive if archive.exists() else None
+
+
+def ensured(say: Callable[[str], None]) -> Path | None:
+    """The archive that fits, built now if it is missing.
+
+    None where it cannot be built: everything works without it, only slower. `say` gets one line
+    before a build, and one if it failed.
+    """
+    try:
+        installed = Installation.found()
+    except SparkMissingError as fault:
+        say(str(fault))
+        return None
+    if (archive := existing(installed)) is not None:
+        return archive
+    say(f"Archiving Spark's classes once, for quicker starts (about 30 s): {path(installed)}")
+    try:
+        return _built(installed)
+    except (OSError, subprocess.SubprocessError) as fault:
+        say(f"The archive could not be built, steps start more slowly: {fault}")
+        return None
+
+
+def _built(installed: Installation) -> Path | None:
+    archive = path(installed)
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with (archive.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two at once: the second waits and finds it done
+        if archive.exists():
+            return archive
+        with tempfile.TemporaryDirectory(prefix="building-", dir=archive.parent) as name:
+            draft = Path(name, "classes.jsa")
+            _train(draft, Path(name))
+            if not draft.exists():
+                raise OSError("Java wrote no archive")
+            draft.replace(archive)
+        place = archive.name.rpartition("-")[0]
+        for stale in archive.parent.glob(f"{place}-*.jsa"):
+            if stale != archive:
+                stale.unlink(missing_ok=True)
+    return archive
+
+
+def _train(draft: Path, scratch: Path) -> None:
+    # Here, for it looks for archives itself.
+    from ascii_hydra.engines.spark_jvm import JvmSpec, SparkJvm
+
+    quoted = f'"-XX:ArchiveClassesAtExit={draft}"'
+    jvm = SparkJvm(
+        JvmSpec(
+            driver_memory_mib=1024,
+            small_data=True,
+            class_sharing=False,
+            on_this_machine=True,
+            launch_conf=(),
+            environment=(),
+            folder=str(scratch),
+            java_options=f"{quoted} -Xlog:disable -Xlog:all=error:stderr",
+        )
+    )
+    try:
+        port, secret = jvm.connection()
+        workload = Path(__file__).with_name("class_training.py")
+        subprocess.run(
+            [sys.executable, "-P", str(workload), str(scratch / "data")],
+            env={
+                **step_environment({}, on_this_machine=True),
+                "PYSPARK_GATEWAY_PORT": str(port),
+                "PYSPARK_GATEWAY_SECRET": secret,
+            },
+            cwd=scratch,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_BUILD_TIMEOUT_S,
+            check=True,
+        )
+        jvm.leave(_BUILD_TIMEOUT_S)
+    finally:
+        jvm.close()
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _stamp(file: Path) -> str:
+    status = file.stat()
+    return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+if __name__ == "__main__":
+    sys.exit(0 if ensured(lambda line: print(line, flush=True)) else 1)  # noqa: T201

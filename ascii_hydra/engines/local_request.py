@@ -1,0 +1,109 @@
+"""One step on local Spark as a value: what `plan` prints is what the client starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+# These are read while a JVM starts, or stay with it (Hadoop caches its file systems): a JVM serves
+# only steps that agree on them.
+_LAUNCH_PREFIXES = (
+    "spark.driver.default",
+    "spark.driver.extra",
+    "spark.driver.memory",
+    "spark.driver.userClassPathFirst",
+    "spark.files",
+    "spark.hadoop.",
+    "spark.jars",
+    "spark.local.dir",
+    "spark.plugins",
+    "spark.submit.",
+)
+
+
+@dataclass(frozen=True)
+class LocalRequest:
+    """Everything about one step on local Spark.
+
+    Attributes:
+        step: the step's name as people know it.
+        script: absolute path of the Python script.
+        arguments: the step's own arguments, without Spark settings and Pipes bootstrap.
+        spark_conf: Spark settings, `spark.master` among them; they reach the step as
+            `--spark-conf KEY=VALUE`.
+        driver_memory_mib: heap of the Spark driver; with a local master also that of all tasks.
+        small_data: the JVM may use its quick compiler alone, which loses on large data.
+        reuse_jvm: the steps of this process share one JVM, one step at a time.
+        class_sharing: use the archive of Spark's classes where it has been built.
+        timeout_s: the step is stopped and fails after so long.
+        stop_grace_s: time for a step to leave after SIGINT, and again after SIGTERM.
+        environment: variables added to this process's own; nothing secret.
+    """
+
+    step: str
+    script: str
+    arguments: tuple[str, ...] = ()
+    spark_conf: Mapping[str, str] = field(default_factory=dict)
+    driver_memory_mib: int = 1024
+    small_data: bool = False
+    reuse_jvm: bool = True
+    class_sharing: bool = True
+    timeout_s: float = 86_400.0
+    stop_grace_s: float = 10.0
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spark_conf", MappingProxyType(dict(self.spark_conf)))
+        object.__setattr__(self, "environment", MappingProxyType(dict(self.environment)))
+
+    @property
+    def master(self) -> str:
+        """Where Spark's tasks run."""
+        return self.spark_conf.get("spark.master", "local[*]")
+
+    @property
+    def on_this_machine(self) -> bool:
+        """Driver and tasks all run here, so that the loopback address is enough."""
+        return is_loopback(self.master)
+
+    def launch_conf(self) -> dict[str, str]:
+        """The settings that a JVM must be started with."""
+        return {k: v for k, v in self.spark_conf.items() if k.startswith(_LAUNCH_PREFIXES)}
+
+    def as_json(self) -> dict[str, object]:
+        """The request in plain types."""
+        return {
+            **{name: getattr(self, name) for name in self.__dataclass_fields__},
+            "arguments": list(self.arguments),
+            "spark_conf": dict(self.spark_conf),
+            "environment": dict(self.environment),
+        }
+
+
+def is_loopback(master: str) -> bool:
+    """Whether a Spark master URL names this machine alone."""
+    return master.startswith(("local", "spark://127.", "spark://localhost"))
+
+
+def local_conf(master: str, *, cores: int) -> dict[str, str]:
+    """Spark settings that suit a step on this machine; the caller's own go on top.
+
+    Args:
+        master: `local[4]`, or `spark://host:port` of a standalone cluster.
+        cores: how many tasks run at a time.
+    """
+    conf = {
+        "spark.master": master,
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        # Adaptive execution joins small shuffle partitions; more of them than this only cost time.
+        "spark.sql.shuffle.partitions": str(max(2 * cores, 8)),
+        "spark.sql.catalogImplementation": "in-memory",
+    }
+    if master.startswith("spark://"):
+        conf["spark.cores.max"] = str(cores)
+    if is_loopback(master):
+        conf["spark.driver.host"] = "127.0.0.1"
+        conf["spark.driver.bindAddress"] = "127.0.0.1"
+    return conf

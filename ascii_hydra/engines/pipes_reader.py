@@ -1,0 +1,163 @@
+"""Reading a step's Dagster Pipes messages, so that none is lost and none is invented.
+
+`Messages` judges lines and is the same wherever they come from; a reader brings them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dagster import DagsterError, PipesMessageReader
+from dagster._check import CheckError
+from dagster._core.errors import DagsterPipesExecutionError
+from dagster_pipes import PipesDefaultMessageWriter, PipesException, PipesParams
+
+if TYPE_CHECKING:
+    from dagster import PipesMessageHandler
+
+_TICK_S = 0.02
+_SHOWN = 500
+# Beside bad JSON: Dagster's handler looks at the fields, each fault in its own way.
+_NO_MESSAGE = (
+    *(ValueError, LookupError, TypeError, AttributeError),
+    *(CheckError, DagsterError, DagsterPipesExecutionError),
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a step's messages say about its end.
+
+    Attributes:
+        opened: the step got as far as opening Pipes.
+        closed: it also closed Pipes: nothing that it reported is missing.
+        exception: the exception it closed with, or None.
+        malformed: how many lines were no messages.
+    """
+
+    opened: bool = False
+    closed: bool = False
+    exception: PipesException | None = None
+    malformed: int = 0
+
+
+class Messages:
+    """The messages of one session: each goes to Dagster's handler, and into the report."""
+
+    def __init__(self, handler: PipesMessageHandler, warn: Callable[[str], None]) -> None:
+        self._handler = handler
+        self._warn = warn
+        self._opened = False
+        self._closed = False
+        self._exception: PipesException | None = None
+        self._malformed = 0
+
+    @property
+    def report(self) -> Report:
+        """What has been said by now."""
+        return Report(self._opened, self._closed, self._exception, self._malformed)
+
+    def take(self, line: bytes) -> None:
+        """Handle one line. What is no message is logged as a warning, and counted."""
+        try:
+            message: Any = json.loads(line)
+            method = message["method"]
+            self._handler.handle_message(message)
+        except _NO_MESSAGE as fault:
+            self._malformed += 1
+            text = line.decode("utf-8", "replace")
+            self._warn(
+                f"a Pipes message could not be read ({type(fault).__name__}: {fault}) and is"
+                f" skipped: {text[:_SHOWN]}{'…' if len(text) > _SHOWN else ''}"
+            )
+            return
+        if method == "opened":
+            self._opened = True
+        elif method == "closed":
+            self._closed = True
+            self._exception = (message.get("params") or {}).get("exception")
+
+
+class FileReader(PipesMessageReader):
+    """Reads the messages of one session from a file of its own. Make one for every session.
+
+    `warn` is told of every line that is no message.
+
+    Attributes:
+        fault: why reading ended early, or None; to be raised by whoever waits for the step.
+    """
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self.fault: BaseException | None = None
+        self._warn = warn
+        self._messages: Messages | None = None
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def report(self) -> Report:
+        """What the messages have said by now."""
+        return Report() if self._messages is None else self._messages.report
+
+    @contextmanager
+    def read_messages(self, handler: PipesMessageHandler) -> Iterator[PipesParams]:
+        """Give the step a file to write to and read it as it grows."""
+        if self._messages is not None:
+            raise RuntimeError("a FileReader serves one session")
+        self._messages = Messages(handler, self._warn)
+        with tempfile.TemporaryDirectory(prefix="ascii_hydra-pipes-") as folder:
+            path = Path(folder, "messages")
+            path.touch(mode=0o600)
+            self._thread = threading.Thread(
+                target=self._read, args=(path, self._messages), name="pipes-reader", daemon=True
+            )
+            self._thread.start()
+            try:
+                yield {
+                    PipesDefaultMessageWriter.FILE_PATH_KEY: str(path),
+                    PipesDefaultMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY: False,
+                }
+            finally:
+                self.drain()
+
+    def drain(self) -> Report:
+        """Once the step has ended: read to the end of the file, at once, and report."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+        return self.report
+
+    def _read(self, path: Path, messages: Messages) -> None:
+        try:
+            with path.open("rb", buffering=0) as file:
+                rest = b""
+                while True:
+                    last = self._ended.is_set()  # before reading: what follows is then the end
+                    while data := os.read(file.fileno(), 1 << 20):
+                        *lines, rest = (rest + data).split(b"\n")
+                        for line in lines:
+                            messages.take(line)
+                    if last:
+                        break
+                    self._ended.wait(_TICK_S)
+                if rest:
+                    messages.take(rest)
+        except BaseException as fault:  # noqa: BLE001 - raised again where the step is waited for
+            self.fault = fault
+
+    @property
+    def expected_writer_count(self) -> int:
+        """One step reports. (Dagster's own property says the same, and warns with every use.)"""
+        return 1
+
+    def no_messages_debug_text(self) -> str:
+        """What Dagster adds to its warning when nothing was received."""
+        return "Attempted to read messages from a local file."

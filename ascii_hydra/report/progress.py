@@ -1,0 +1,215 @@
+"""The state of a run while it goes on: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.spinner import Spinner
+from rich.table import Table
+
+from ascii_hydra.outcome import Ending, Outcome, StepOutcome
+
+_COLOURS = {
+    Ending.succeeded: "green",
+    Ending.failed: "red",
+    Ending.canceled: "yellow",
+    Ending.not_started: "dim",
+    Ending.planned: "cyan",
+}
+_ERROR_LINES = 12
+
+
+@dataclass
+class _Row:
+    """The state of one step over all its partitions."""
+
+    step: str
+    engine: str
+    cluster: str
+    output: str
+    total: int
+    ended: list[StepOutcome] = field(default_factory=list)
+    running_since: float | None = None
+    running: str | None = None
+
+
+class Progress:
+    """Shows steps as they start and end. A context manager: within it, the table is live."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console()
+        self._rows: dict[str, _Row] = {}
+        self._live = (
+            Live(console=self._console, get_renderable=self._table, refresh_per_second=8)
+            if self._console.is_terminal
+            else None
+        )
+        self._note: str | None = None
+
+    def __enter__(self) -> Progress:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            # The final table takes its place.
+            self._live.transient = True
+            self._live.stop()
+
+    def expect(self, step: str, *, engine: str, cluster: str, output: str, total: int) -> None:
+        """A step that will run, `total` times."""
+        self._rows[step] = _Row(step, engine, cluster, output, total)
+
+    def started(self, step: str, partition: str | None) -> None:
+        """A step has started."""
+        row = self._rows[step]
+        row.running_since, row.running = time.monotonic(), partition
+        self._plain(f"{_named(step, partition)} started on {row.engine}")
+
+    def ended(self, outcome: StepOutcome) -> None:
+        """A step has ended."""
+        row = self._rows[outcome.step]
+        row.ended.append(outcome)
+        row.running_since = row.running = None
+        said = f"{_named(outcome.step, outcome.partition)} {outcome.ending.value}"
+        if outcome.duration_s is not None:
+            said += f" in {_seconds(outcome.duration_s)}"
+        if outcome.rows is not None:
+            said += f", {outcome.rows:,} rows"
+        self._plain(said)
+
+    def note(self, text: str) -> None:
+        """Something that concerns the whole run."""
+        self._note = text
+        self._plain(text)
+
+    def _plain(self, line: str) -> None:
+        if self._live is None:
+            print(line, file=sys.stdout, flush=True)  # noqa: T201
+
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=False, caption=self._note, caption_justify="left")
+        for heading in ("step", "engine", "cluster", "state", "duration"):
+            table.add_column(heading, justify="right" if heading == "duration" else "left")
+        for row in self._rows.values():
+            done = sum(one.duration_s or 0.0 for one in row.ended)
+            if row.running_since is not None:
+                done += time.monotonic() - row.running_since
+                where = f" {row.running}" if row.running else ""
+                count = f" {len(row.ended)}/{row.total}" if row.total > 1 else ""
+                state: Spinner | str = Spinner("dots", text=f"running{count}{escape(where)}")
+            else:
+                state = _state(row.ended, row.total)
+            shown = _seconds(done) if done else ""
+            table.add_row(row.step, row.engine, row.cluster, state, shown)
+        return table
+
+
+def _named(step: str, partition: str | None) -> str:
+    return step if partition is None else f"{step} [{partition}]"
+
+
+def _state(ended: Sequence[StepOutcome], total: int) -> str:
+    if not ended:
+        return "[dim]waiting[/dim]"
+    counts = {one: sum(step.ending is one for step in ended) for one in Ending}
+    parts = [
+        f"[{_COLOURS[one]}]{one.value}{f' {count}' if total > 1 else ''}[/]"
+        for one, count in counts.items()
+        if count
+    ]
+    return ", ".join(parts)
+
+
+def _seconds(duration_s: float) -> str:
+    if duration_s < 100:  # noqa: PLR2004 - from here on, minutes read better
+        return f"{duration_s:.1f} s"
+    minutes, seconds = divmod(round(duration_s), 60)
+    return f"{minutes} min {seconds:02d} s"
+
+
+def wide_console() -> Console:
+    """A console for tables: as wide as the terminal, and elsewhere wide enough not to fold."""
+    return Console() if sys.stdout.isatty() else Console(width=200)
+
+
+def nearby(path: str) -> str:
+    """A path as seen from the working directory, if it lies below it."""
+    return path.removeprefix(f"{Path.cwd()}/")
+
+
+def show(outcome: Outcome, console: Console | None = None) -> None:
+    """The table of a whole outcome, and what went wrong below it."""
+    console = console or wide_console()
+    table = Table(box=None, pad_edge=False)
+    for heading in ("step", "engine", "cluster", "state", "duration", "rows", "cost", "output"):
+        right = heading in {"duration", "rows", "cost"}
+        table.add_column(
+            heading,
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=heading not in {"output", "state"},
+        )
+    for step in dict.fromkeys(one.step for one in outcome.steps):
+        of_step = [one for one in outcome.steps if one.step == step]
+        rows = [one.rows for one in of_step if one.rows is not None]
+        table.add_row(
+            step,
+            of_step[0].engine,
+            of_step[0].cluster,
+            _state(of_step, len(of_step)),
+            _seconds(sum(one.duration_s or 0.0 for one in of_step)),
+            f"{sum(rows):,}" if rows else "",
+            _cost(of_step),
+            escape(nearby(_shared(of_step))),
+        )
+    if outcome.steps:
+        console.print(table)
+    for one in outcome.steps:
+        if one.error is not None:
+            name = _named(one.step, one.partition)
+            console.print(f"\n[red]{escape(name)} {one.ending.value}[/red]")
+            console.print(_shortened(one.error), markup=False, highlight=False)
+    if outcome.error is not None:
+        gap = "\n" if outcome.steps else ""
+        console.print(f"{gap}{outcome.error}", markup=False, highlight=False)
+
+
+def _shortened(text: str) -> str:
+    lines = text.strip().splitlines()
+    if len(lines) <= _ERROR_LINES:
+        return "\n".join(lines)
+    return "\n".join([*lines[:2], "  ...", *lines[-(_ERROR_LINES - 3) :]])
+
+
+def _cost(steps: Iterable[StepOutcome]) -> str:
+    costs = [one.cost_usd for one in steps]
+    return "-" if None in costs else f"${sum(cost for cost in costs if cost):.2f}"
+
+
+def _shared(steps: Sequence[StepOutcome]) -> str:
+    """The folder that all partitions of a step have in common."""
+    outputs = [one.output for one in steps if one.output]
+    if len(outputs) <= 1:
+        return "".join(outputs)
+    parts = [one.split("/") for one in outputs]
+    common = []
+    for names in zip(*parts, strict=False):
+        if len(set(names)) > 1:
+            break
+        common.append(names[0])
+    return "/".join(common)

@@ -1,0 +1,66 @@
+"""What several features' tests share: the command line as a real process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+# What a user's environment may hold and a test must not depend on.
+_FOREIGN = (
+    "ASCII_HYDRA_OVERRIDES",
+    "DAGSTER_HOME",
+    "HYDRA_FULL_ERROR",
+    "PYSPARK_GATEWAY_PORT",
+    "SPARK_EXECUTION_MODE",
+    "SPARK_PIPES_ENGINE",
+)
+
+CommandLine = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DAGSTER_HOME for all tests that do not need one of their own: making one takes seconds."""
+    return tmp_path_factory.mktemp("dagster_home")
+
+
+@pytest.fixture
+def environment(shared_home: Path) -> dict[str, str]:
+    """A clean environment with a DAGSTER_HOME of the tests' own."""
+    kept = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    return {**kept, "DAGSTER_HOME": str(shared_home), "COLUMNS": "120"}
+
+
+@pytest.fixture
+def command_line(environment: dict[str, str], tmp_path: Path) -> CommandLine:
+    """Runs `python -m ascii_hydra ARGUMENTS` in a folder of the test's own."""
+
+    def run(
+        *arguments: str, extra: Mapping[str, str] | None = None, timeout_s: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "ascii_hydra", *arguments],
+            cwd=tmp_path,
+            env={**environment, **(extra or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI a skipped test, or a skipped module, is a failed one: a promise nobody checked."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,0 +1,226 @@
+"""Real steps in real processes, run by real Dagster assets."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dagster as dg
+import psutil
+import pytest
+
+from ascii_hydra.engines import class_archive, spark_jvm
+from ascii_hydra.engines.local_request import LocalRequest, local_conf
+from ascii_hydra.engines.process_tree import MARK
+from ascii_hydra.engines.pyspark import LocalSparkClient
+
+PIPES = """
+import os, signal, subprocess, sys, time
+from dagster_pipes import PipesCliArgsParamsLoader, open_dagster_pipes
+def opened():
+    return open_dagster_pipes(params_loader=PipesCliArgsParamsLoader())
+"""
+SPARK = """
+import os, sys
+from ascii_hydra.step import SparkStep
+"""
+STEP_ARGUMENTS = ("--engine=pyspark", "--mode=small_dev_sample_local", "--output=out")
+
+
+def marked_processes() -> list[psutil.Process]:
+    """Every living process that a step or a JVM of ours started, whoever it belongs to now."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if MARK in process.environ() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def until(condition: Callable[[], object], within_s: float = 15.0) -> None:
+    """Wait for something that another process does."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    before = {process.pid for process in marked_processes()}
+    yield
+    spark_jvm.close_all()
+    left = [p.cmdline()[:8] for p in marked_processes() if p.pid not in before]
+    assert left == []
+
+
+@dataclass
+class Ended:
+    """One asset's end, as Dagster recorded it."""
+
+    result: dg.ExecuteInProcessResult
+    asset: str
+    logged: list[str] = field(default_factory=list)
+
+    @property
+    def green(self) -> bool:
+        return self.result.success
+
+    @property
+    def materialized(self) -> dict[str, object]:
+        """The one materialisation's metadata, as plain values."""
+        (made,) = self.result.asset_materializations_for_node(self.asset)
+        return {key: value.value for key, value in made.metadata.items()}
+
+    @property
+    def _failure(self):
+        (event,) = [e for e in self.result.all_events if e.is_step_failure]
+        return event.step_failure_data
+
+    @property
+    def cause(self) -> str:
+        assert self.result.asset_materializations_for_node(self.asset) == []
+        return self._failure.user_failure_data.description
+
+    @property
+    def evidence(self) -> dict[str, str]:
+        return {k: str(v.value) for k, v in self._failure.user_failure_data.metadata.items()}
+
+
+@dataclass
+class Bench:
+    """Makes scripts and runs them as assets."""
+
+    folder: Path
+    said: list[tuple[str, str]] = field(default_factory=list)
+
+    def request(self, name: str, source: str, **settings) -> LocalRequest:
+        script = self.folder / f"{name}.py"
+        script.write_text(textwrap.dedent(source))
+        return LocalRequest(
+            **{"step": name, "script": str(script), "reuse_jvm": False, "timeout_s": 60.0}
+            | {"stop_grace_s": 0.3}
+            | settings
+        )
+
+    def pipes(self, name: str, source: str, **settings) -> LocalRequest:
+        """A script that opens Pipes when it likes, and uses no Spark."""
+        return self.request(name, PIPES + textwrap.dedent(source), **settings)
+
+    def spark(self, name: str, body: str, *, conf=None, **settings) -> LocalRequest:
+        """A SparkStep with this body."""
+        source = SPARK + textwrap.dedent(f"""
+            class Step(SparkStep):
+                def execute_business_logic(
+                    self, context, execution_mode, partition_key, spark, engine
+                ):
+            """)
+        source += textwrap.indent(textwrap.dedent(body), " " * 8) + "\nStep.run()\n"
+        return self.request(
+            name,
+            source,
+            **{
+                "arguments": STEP_ARGUMENTS,
+                "spark_conf": {**local_conf("local[1]", cores=1), **(conf or {})},
+                "small_data": True,
+                "reuse_jvm": True,
+                "driver_memory_mib": 640,
+                **settings,
+            },
+        )
+
+    def sink(self, stream: str, line: str) -> None:
+        self.said.append((stream, line))
+
+    def run(self, request: LocalRequest, client=None, instance=None, checks=()) -> Ended:
+        """Run a request as an asset of its step's name."""
+        client = client or LocalSparkClient(sink=self.sink)
+
+        @dg.asset(name=request.step, check_specs=list(checks))
+        def made(context):
+            return client.run(context=context, request=request).get_results()
+
+        with instance or dg.DagsterInstance.ephemeral() as used:
+            result = dg.materialize([made], instance=used, raise_on_error=False)
+            logged = [r.user_message for r in used.all_logs(result.run_id)]
+        return Ended(result, request.step, logged)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    folder = tmp_path / "bench"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return Bench(folder)
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive of Spark's classes, built for this session alone."""
+    cache = os.environ.get("DEV_CACHE") or tmp_path_factory.mktemp("cache")
+    os.environ["ASCII_HYDRA_CACHE"] = str(cache)
+    said: list[str] = []
+    built = class_archive.ensured(said.append)
+    assert built is not None, said
+    assert len(said) == (0 if "DEV_CACHE" in os.environ else 1)
+    return built
+
+
+ORCHESTRATOR = """
+import sys, threading
+import dagster as dg
+from ascii_hydra.engines.pyspark import LocalRequest, LocalSparkClient, local_conf
+
+@dg.asset
+def made(context):
+    request = LocalRequest(
+        step="made", script=sys.argv[1], reuse_jvm=sys.argv[2] == "warm", stop_grace_s=0.5,
+        arguments=tuple(sys.argv[3:]), spark_conf=local_conf("local[1]", cores=1),
+        driver_memory_mib=640, small_data=True,
+    )
+    return LocalSparkClient().run(context=context, request=request).get_results()
+
+if __name__ == "__main__":
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([made], instance=instance, raise_on_error=False)
+        print("MATERIALIZED", len(result.asset_materializations_for_node("made")), flush=True)
+"""
+
+
+@pytest.fixture
+def orchestrator(bench: Bench) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts another process that runs one step through Dagster, to be interrupted or killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(request: LocalRequest) -> subprocess.Popen[str]:
+        program = bench.folder / "orchestrator.py"
+        program.write_text(ORCHESTRATOR)
+        kind = "warm" if request.reuse_jvm else "cold"
+        process = subprocess.Popen(
+            [sys.executable, str(program), request.script, kind, *request.arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def stop() -> threading.Event:
+    return threading.Event()
