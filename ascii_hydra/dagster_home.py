@@ -14,6 +14,9 @@ _INSTANCE_YAML = """\
 # Made by ascii_hydra; yours to edit. https://docs.dagster.io/deployment/oss/dagster-yaml
 telemetry:
   enabled: false
+# No invitation to a newsletter on the first visit.
+nux:
+  enabled: false
 # How many Spark runs may be under way at once on this machine.
 concurrency:
   runs:

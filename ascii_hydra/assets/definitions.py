@@ -19,6 +19,7 @@ from ascii_hydra.assets.launchpad import SparkPipesClient, launch_choice
 from ascii_hydra.config.arguments import environment_overrides
 from ascii_hydra.config.compose import composed
 from ascii_hydra.config.problems import ConfigError, Problem
+from ascii_hydra.config.schema import PipelineConfig
 from ascii_hydra.config.settle import Settings, settle
 
 RESOURCE = "spark_pipes_client"
@@ -27,6 +28,21 @@ RESOURCE = "spark_pipes_client"
 def pipeline_options(conf: Path) -> list[str]:
     """The options of the group `pipeline` in a folder of configuration."""
     return sorted(path.stem for path in (conf / "pipeline").glob("*.yaml"))
+
+
+def pipeline_jobs(pipeline: PipelineConfig) -> dict[str, list[str]]:
+    """The steps of each job of a pipeline, by the job's name.
+
+    All assets of a Dagster job have the same partitions. So a pipeline is one job of its name, or,
+    if its steps differ in their dimensions, one job for each set of dimensions.
+    """
+    jobs: dict[str, list[str]] = {}
+    one_only = len({step.partitions for step in pipeline.steps.values()}) == 1
+    for name, step in pipeline.steps.items():
+        by = "_and_".join(step.partitions)
+        job = pipeline.name if one_only or not by else f"{pipeline.name}_by_{by}"
+        jobs.setdefault(job, []).append(name)
+    return jobs
 
 
 def default_settings(conf: Path, pipeline: str) -> Settings:
@@ -49,7 +65,7 @@ def build_definitions(
     pipelines: Sequence[str],
     client: type[SparkPipesClient] = SparkPipesClient,
 ) -> dg.Definitions:
-    """The assets of these pipelines, a job for each, and the resource that they share.
+    """The assets of these pipelines, their jobs, and the resource that they share.
 
     Args:
         conf: the folder of the configuration.
@@ -64,14 +80,17 @@ def build_definitions(
         pipeline = settings.config.pipeline
         own = pipeline_assets(option, pipeline, conf)
         assets += own
-        jobs.append(
+        jobs += [
             dg.define_asset_job(
-                name=pipeline.name,
-                selection=dg.AssetSelection.assets(*own),
+                name=name,
+                selection=dg.AssetSelection.assets(
+                    *(one for one in own if one.key.path[-1] in steps)
+                ),
                 description=pipeline.description or None,
                 executor_def=dg.in_process_executor,
             )
-        )
+            for name, steps in pipeline_jobs(pipeline).items()
+        ]
         choice = launch_choice(settings, settings.overrides)
     return dg.Definitions(
         assets=assets,

@@ -28,7 +28,7 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
-from ascii_hydra.assets.definitions import RESOURCE, build_definitions
+from ascii_hydra.assets.definitions import RESOURCE, build_definitions, pipeline_jobs
 from ascii_hydra.assets.launchpad import SparkPipesClient, launch_choice
 from ascii_hydra.assets.partitions import (
     check_wanted,
@@ -137,7 +137,11 @@ class _Launch:
         self._home = dagster_home()
         self._instance = _instance(self._home)
         self._definitions = build_definitions(conf, [option], _attended(self._stop))
-        self._job = self._definitions.resolve_job_def(settings.config.pipeline.name)
+        self._jobs = {
+            step: self._definitions.resolve_job_def(name)
+            for name, steps in pipeline_jobs(settings.config.pipeline).items()
+            for step in steps
+        }
         self._choice = launch_choice(settings, overrides)
         self._run_ids: list[str] = []
         self._steps: list[StepOutcome] = []
@@ -221,11 +225,11 @@ class _Launch:
 
     def _created(self, planned: PlannedRun) -> dg.DagsterRun:
         keys = {dg.AssetKey([self._settings.config.pipeline.name, one]) for one in planned.steps}
-        whole = keys == set(self._job.asset_layer.selected_asset_keys)
-        job = self._job if whole else self._job.get_subset(asset_selection=keys)
+        job = self._jobs[planned.steps[0]]
+        whole = keys == set(job.asset_layer.selected_asset_keys)
         config = self._settings.config
         return self._instance.create_run_for_job(
-            job_def=job,
+            job_def=job if whole else job.get_subset(asset_selection=keys),
             asset_selection=None if whole else frozenset(keys),
             run_config={
                 "resources": {RESOURCE: {"config": self._choice}},
@@ -239,14 +243,13 @@ class _Launch:
                 "ascii_hydra/cluster": config.cluster.size.value,
                 "ascii_hydra/config_digest": self._settings.digest,
             },
-            remote_job_origin=_job_origin(self._job.name),
+            remote_job_origin=_job_origin(job.name),
         )
 
     def _partition_tags(self, planned: PlannedRun) -> Mapping[str, str]:
         if not planned.partition:
             return {}
-        key = dg.AssetKey([self._settings.config.pipeline.name, planned.steps[0]])
-        definition = self._job.asset_layer.get(key).partitions_def
+        definition = self._jobs[planned.steps[0]].partitions_def
         assert definition is not None
         return definition.get_tags_for_partition_key(
             dg.MultiPartitionKey(planned.partition)
@@ -255,9 +258,10 @@ class _Launch:
         )
 
     def _work(self, planned: PlannedRun, run: dg.DagsterRun) -> None:
+        job = self._jobs[planned.steps[0]]
         rows: dict[str, int] = {}
         begun: dict[str, float] = {}
-        for event in execute_run_iterator(InMemoryJob(self._job), run, self._instance):
+        for event in execute_run_iterator(InMemoryJob(job), run, self._instance):
             name = (event.step_key or "").rpartition("__")[2]
             if event.is_step_start:
                 begun[name] = time.monotonic()

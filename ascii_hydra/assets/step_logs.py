@@ -8,16 +8,17 @@ reads.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from dagster._core.storage.compute_log_manager import CapturedLogContext, ComputeIOType
 from dagster._core.storage.local_compute_log_manager import (
     IO_TYPE_EXTENSION,
     LocalComputeLogManager,
 )
+from dagster._serdes import ConfigurableClassData
 from dagster._utils import ensure_file, touch_file
 
 
@@ -25,6 +26,13 @@ class StepLogs(LocalComputeLogManager):
     """Dagster's local compute logs, filled by `write_line` instead of by redirection."""
 
     _files: dict[str, IO[str]] = {}  # noqa: RUF012 - one run at a time in one process
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> StepLogs:
+        """Made by Dagster from the instance's configuration."""
+        return cls(inst_data=inst_data, **config_value)
 
     @classmethod
     def write_line(cls, stream: str, line: str) -> None:

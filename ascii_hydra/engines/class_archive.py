@@ -1,7 +1,7 @@
 """An archive of Spark's classes, as Java has read and checked them: it halves Spark's start.
 
 Java calls it class data sharing. The archive fits one Java and one Spark at one place; its file
-name says which. `python -m ascii_hydra.engines.class_archive` builds it (about half a minute).
+name says which. `python -m ascii_hydra.engines.class_archive` builds it (under a minute).
 """
 
 from __future__ import annotations
@@ -29,20 +29,23 @@ def folder() -> Path:
     return Path(base, "ascii_hydra")
 
 
-def path(installed: Installation) -> Path:
-    """The archive's file, whether it exists or not: another Java or Spark has another name."""
+def stem(installed: Installation) -> str:
+    """How the archive's file name begins: another Java or Spark has another one."""
     place = _digest(str(installed.java), str(installed.spark.resolve()))
     release = installed.java.parent.parent / "release"  # version and vendor, in every JDK's home
     java = release.read_text() if release.exists() else _stamp(installed.java)
     # Java compares the time of every jar, so a Spark installed anew needs a new archive.
     version = _digest(java, installed.core_jar.name, _stamp(installed.core_jar))
-    return folder() / f"spark-{place}-{version}.jsa"
+    return f"spark-{place}-{version}"
 
 
 def existing(installed: Installation) -> Path | None:
     """The archive that fits, or None."""
-    archive = path(installed)
-    return archive if archive.exists() else None
+    for archive in folder().glob(f"{stem(installed)}-*.jsa"):
+        # Java passes over an archive that does not fit, but not over one that was cut short.
+        if archive.stem.rpartition("-")[2] == str(archive.stat().st_size):
+            return archive
+    return None
 
 
 def ensured(say: Callable[[str], None]) -> Path | None:
@@ -58,36 +61,39 @@ def ensured(say: Callable[[str], None]) -> Path | None:
         return None
     if (archive := existing(installed)) is not None:
         return archive
-    say(f"Archiving Spark's classes once, for quicker starts (about 30 s): {path(installed)}")
+    # Here, for that module looks for archives itself.
+    from ascii_hydra.engines.spark_jvm import JvmStartError
+
+    say(f"Archiving Spark's classes once, for quicker starts (about 40 s): {folder()}")
     try:
         return _built(installed)
-    except (OSError, subprocess.SubprocessError) as fault:
+    except (OSError, subprocess.SubprocessError, JvmStartError) as fault:
         say(f"The archive could not be built, steps start more slowly: {fault}")
         return None
 
 
-def _built(installed: Installation) -> Path | None:
-    archive = path(installed)
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    with (archive.parent / "lock").open("w") as lock:
+def _built(installed: Installation) -> Path:
+    kept = folder()
+    kept.mkdir(parents=True, exist_ok=True)
+    with (kept / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two at once: the second waits and finds it done
-        if archive.exists():
+        if (archive := existing(installed)) is not None:
             return archive
-        with tempfile.TemporaryDirectory(prefix="building-", dir=archive.parent) as name:
+        with tempfile.TemporaryDirectory(prefix="building-", dir=kept) as name:
             draft = Path(name, "classes.jsa")
             _train(draft, Path(name))
             if not draft.exists():
                 raise OSError("Java wrote no archive")
+            archive = kept / f"{stem(installed)}-{draft.stat().st_size}.jsa"
             draft.replace(archive)
-        place = archive.name.rpartition("-")[0]
-        for stale in archive.parent.glob(f"{place}-*.jsa"):
+        place = "-".join(archive.stem.split("-")[:2])
+        for stale in kept.glob(f"{place}-*.jsa"):
             if stale != archive:
                 stale.unlink(missing_ok=True)
     return archive
 
 
 def _train(draft: Path, scratch: Path) -> None:
-    # Here, for it looks for archives itself.
     from ascii_hydra.engines.spark_jvm import JvmSpec, SparkJvm
 
     quoted = f'"-XX:ArchiveClassesAtExit={draft}"'

@@ -42,7 +42,7 @@ def main(folder: str) -> None:
         read.join(groups, "group")
         .join(sf.broadcast(groups.select("group").distinct()), "group", "left")
         .withColumn("rank", sf.row_number().over(Window.partitionBy("group").orderBy("value")))
-        .filter(sf.col("rank") <= 10)
+        .filter("rank <= 10")
         .orderBy(sf.desc("total"), "rank")
     )
     ranked.select("id", sf.explode("numbers").alias("number"), sf.upper("text")).collect()

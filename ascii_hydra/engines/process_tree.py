@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 MARK = "ASCII_HYDRA_PROCESS"
 _KILL_TIMEOUT_S = 10.0
@@ -81,6 +81,13 @@ class ProcessTree:
         """Every living process of the tree; the dead that wait to be reaped are not counted."""
         return marked(self.mark, None if self._process is None else self._process.pid)
 
+    def _surely_alive(self) -> list[psutil.Process]:
+        """As `alive`, but looks twice: a process in the middle of an exec shows no environment."""
+        if alive := self.alive():
+            return alive
+        time.sleep(0.002)
+        return self.alive()
+
     def stop(self, grace_s: float) -> None:
         """End all: SIGINT, then SIGTERM, each with `grace_s` to leave, then SIGKILL.
 
@@ -103,18 +110,13 @@ class ProcessTree:
     def kill(self) -> None:
         """End all by SIGKILL; returns when none is alive. Raises ProcessRemainsError."""
         deadline = time.monotonic() + _KILL_TIMEOUT_S
-        quiet = 0
-        # Looked at twice: a process in the middle of an exec shows no environment.
-        while quiet < 2:
-            alive = self.alive()
-            quiet = 0 if alive else quiet + 1
+        while alive := self._surely_alive():
             _signal(alive, signal.SIGKILL)
-            if alive and time.monotonic() >= deadline:
+            if time.monotonic() >= deadline:
                 raise ProcessRemainsError(
                     "still alive after SIGKILL: " + ", ".join(str(one.pid) for one in alive)
                 )
-            if quiet < 2:
-                time.sleep(0.005)
+            time.sleep(0.005)
         if self._process is not None:
             self.ended.wait(_KILL_TIMEOUT_S)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import signal
 import sys
 import threading
 import time
@@ -36,7 +35,7 @@ from ascii_hydra.engines.pipes_reader import FileReader
 from ascii_hydra.engines.process_tree import ProcessTree
 from ascii_hydra.engines.spark_launch import Installation, SparkMissingError, step_environment
 from ascii_hydra.engines.step_output import Sink, StepOutput, to_own_output
-from ascii_hydra.engines.step_verdict import Evidence, cause
+from ascii_hydra.engines.step_verdict import Evidence, cause, ending
 
 __all__ = ["LocalRequest", "LocalSparkClient", "local_conf"]
 
@@ -104,7 +103,7 @@ class LocalSparkClient(PipesClient):
                 )
         sentence = cause(evidence)
         if sentence is not None:
-            raise Failure(sentence, metadata=_metadata(request, evidence, output)) from None
+            raise Failure(sentence, metadata=_metadata(request, evidence, output.files)) from None
         malformed = reader.report.malformed
         return PipesClientCompletedInvocation(
             session, metadata={"pipes/malformed_messages": malformed} if malformed else None
@@ -129,6 +128,7 @@ class _Run:
         self._stop = stop
         self._tree = ProcessTree()
         self._timed_out = False
+        self._last_words: tuple[str, ...] = ()
         self.left_behind = 0
 
     def evidence(self) -> Evidence:
@@ -156,7 +156,7 @@ class _Run:
                 ),
                 timed_out_after_s=self._request.timeout_s if self._timed_out else None,
                 jvm_exit_code=None if lease is None else lease.jvm.exit_code,
-                stderr=self._output.tail("stderr"),
+                stderr=self._last_words or self._output.tail("stderr"),
                 driver_memory_mib=self._request.driver_memory_mib,
             )
             if lease is not None:
@@ -164,7 +164,7 @@ class _Run:
             return seen
 
     def _own_jvm(self, stack: ExitStack) -> tuple[dict[str, str], dict[str, str]]:
-        """Settings and variables with which the step's pyspark starts a JVM, as it would by hand."""
+        """Settings and variables with which the step's pyspark starts a JVM itself."""
         installed = Installation.found()
         spec = spark_jvm.JvmSpec.of(self._request)
         temporary = spark_jvm.temporary_folder(spec)
@@ -210,16 +210,18 @@ class _Run:
                     raise InterruptedError(f"{request.step} was stopped")
                 self._raise_faults()
                 if time.monotonic() - begun > request.timeout_s:
-                    self._timed_out = True
+                    # What it said by itself, before it is stopped and complains of that.
+                    self._timed_out, self._last_words = True, self._output.tail("stderr")
                     break
             if not self._timed_out:
                 self.left_behind = self._settled(0.0 if jvm else _JVM_EXIT_S)
-        finally:
-            # Whatever happened: nothing of the step stays, and all it said is read.
-            try:
+            if self._timed_out or self.left_behind:
                 self._tree.stop(request.stop_grace_s)
-            finally:
-                self._output.finish()
+        except BaseException:
+            self._tree.stop(request.stop_grace_s)
+            raise
+        finally:
+            self._output.finish()
 
     def _settled(self, patience_s: float) -> int:
         """How many of the step's processes live on after it, and after some patience."""
@@ -241,18 +243,15 @@ def _only_launch(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def _metadata(
-    request: LocalRequest, seen: Evidence, output: StepOutput
+    request: LocalRequest, seen: Evidence, files: Sequence[str]
 ) -> dict[str, MetadataValue]:
-
     settings = [
         word for k, v in request.spark_conf.items() for word in ("--spark-conf", f"{k}={v}")
     ]
     command = shlex.join([sys.executable, request.script, *request.arguments, *settings])
-    code = seen.exit_code or 0
-    ended = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    logs = ", ".join(output.files) or "stdout and stderr of this run's step"
+    logs = ", ".join(files) or "stdout and stderr of this run's step"
     return {
-        "exit": MetadataValue.text(ended),
+        "exit": MetadataValue.text(ending(seen.exit_code)),
         "command": MetadataValue.text(command),
         "stderr_tail": MetadataValue.text("\n".join(seen.stderr) or "(nothing)"),
         "logs": MetadataValue.text(logs),

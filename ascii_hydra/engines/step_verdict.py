@@ -1,4 +1,4 @@
-"""Why a local step failed, in one sentence: what, where, what to do. Pure: evidence in, text out."""
+"""Why a local step failed, in one sentence: what happened, and what to do about it. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Evidence:
     driver_memory_mib: int = 0
 
 
-def cause(seen: Evidence) -> str | None:
+def cause(seen: Evidence) -> str | None:  # noqa: PLR0911 - one line for each cause
     """One sentence on why the step failed, or None if it succeeded."""
     if seen.timed_out_after_s is None and seen.exit_code == 0:
         return _unreported(seen)
@@ -64,10 +64,10 @@ def cause(seen: Evidence) -> str | None:
     if seen.exception is not None:
         return f"{seen.step} raised {_exception(*seen.exception)}"
     if (seen.exit_code or 0) < 0:
-        return f"{seen.step} was ended from outside by {_signal(-(seen.exit_code or 0))}."
+        return f"{seen.step} was ended from outside by {ending(seen.exit_code)}."
     last = next((line for line in reversed(seen.stderr) if line.strip()), None)
     said = f"its last words: {_short(last)}" if last else "it printed no error"
-    return f"{seen.step} ended with exit code {seen.exit_code}; {said}"
+    return f"{seen.step} ended with {ending(seen.exit_code)}; {said}"
 
 
 def _unreported(seen: Evidence) -> str | None:
@@ -102,14 +102,20 @@ def _short(text: str) -> str:
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
-def _signal(number: int) -> str:
+def ending(exit_code: int | None) -> str:
+    """An exit code as people say it: `exit code 3`, `signal SIGKILL`."""
+    if exit_code is None:
+        return "not started"
+    if exit_code >= 0:
+        return f"exit code {exit_code}"
     try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+        return f"signal {signal.Signals(-exit_code).name}"
+    except ValueError:  # a real-time signal has no name
+        return f"signal {-exit_code}"
 
 
 def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:g} s"
-    return f"{seconds / 60:g} min" if seconds < 7200 else f"{seconds / 3600:g} h"
+    for unit, length_s in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * length_s:
+            return f"{seconds / length_s:g} {unit}"
+    return f"{seconds:g} s"

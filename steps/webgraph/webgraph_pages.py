@@ -404,7 +404,7 @@ def codec(label: str) -> str | None:
         found = codecs.lookup(_LABELS.get(label, label))
     except (LookupError, ValueError):  # ValueError: a NUL within the label
         return None
-    if not found._is_text_encoding or found.name in _NO_CHARSETS:
+    if not found._is_text_encoding or found.name.replace("-", "_") in _NO_CHARSETS:
         return None
     # GB 18030 contains both, and pages that claim the smaller ones use it.
     return "gb18030" if found.name in ("gb2312", "gbk") else found.name

@@ -25,6 +25,8 @@ LONGEST_CONTENT = 32 << 20  # bytes of one record held in memory; Common Crawl c
 
 _GZIP = b"\x1f\x8b\x08"
 _WARC = b"WARC/"
+_VERSION = re.compile(rb"\s*WARC/\d\.\d")
+_FIRST = 64  # bytes of a file to tell what it is by
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _PADDING = b"\0\r\n "  # harmless between gzip members and behind the last one
 _PROBE = 1 << 12  # bytes enough to tell whether a gzip member begins a record
@@ -124,10 +126,10 @@ def records(stream: BinaryIO, compressed: bool) -> Iterator[Record | Fault]:
         OSError: the storage failed while the file was read.
     """
     raw = _Raw(stream)
-    first = raw.peek(len(_WARC))
+    first = raw.peek(_FIRST)
     if not first:
         yield Fault(0, None, "empty_file", "the file has no bytes", whole_file=True)
-    elif first.startswith(_GZIP) or (compressed and first != _WARC):
+    elif first.startswith(_GZIP) or (compressed and not _VERSION.match(first)):
         yield from _compressed_records(raw)
     else:
         yield from _records_of(_Plain(raw))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 import textwrap
@@ -34,12 +35,19 @@ from ascii_hydra.step import SparkStep
 STEP_ARGUMENTS = ("--engine=pyspark", "--mode=small_dev_sample_local", "--output=out")
 
 
+# Tells what these tests started from what others run on this machine meanwhile.
+SESSION = "ASCII_HYDRA_TEST_SESSION"
+os.environ[SESSION] = secrets.token_hex(8)
+
+
 def marked_processes() -> list[psutil.Process]:
-    """Every living process that a step or a JVM of ours started, whoever it belongs to now."""
+    """Every living process of a step or a JVM that these tests started, whoever it belongs to."""
     found = []
     for process in psutil.process_iter():
         try:
-            if MARK in process.environ() and process.status() != psutil.STATUS_ZOMBIE:
+            environment = process.environ()
+            ours = MARK in environment and environment.get(SESSION) == os.environ[SESSION]
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except psutil.Error:
             continue
@@ -56,11 +64,9 @@ def until(condition: Callable[[], object], within_s: float = 15.0) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_left_running() -> Iterator[None]:
-    before = {process.pid for process in marked_processes()}
     yield
     spark_jvm.close_all()
-    left = [p.cmdline()[:8] for p in marked_processes() if p.pid not in before]
-    assert left == []
+    assert [process.cmdline()[:8] for process in marked_processes()] == []
 
 
 @dataclass
@@ -118,7 +124,7 @@ class Bench:
 
     def spark(self, name: str, body: str, *, conf=None, **settings) -> LocalRequest:
         """A SparkStep with this body."""
-        source = SPARK + textwrap.dedent(f"""
+        source = SPARK + textwrap.dedent("""
             class Step(SparkStep):
                 def execute_business_logic(
                     self, context, execution_mode, partition_key, spark, engine

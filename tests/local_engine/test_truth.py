@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -248,7 +249,7 @@ def test_a_reader_that_breaks_is_no_green(bench):
 
     reader = FileReader(warn=print)
     with reader.read_messages(Handler()) as params:
-        with open(params["path"], "a") as file:
+        with Path(params["path"]).open("a") as file:
             file.write('{"method": "opened", "params": {}}\n')
         assert not reader.drain().opened
     assert isinstance(reader.fault, ConnectionError)

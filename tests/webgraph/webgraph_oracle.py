@@ -149,14 +149,9 @@ def graph_aggr(folder: Path, crawl: str, query: str, private: bool = False) -> s
             target = domain_of(link, private)
             if target is not None and target != source:
                 occurrences[source, target].append((uri, link))
-    return {
-        (
-            crawl,
-            query,
-            source,
-            target,
-            len(found),
-            *(len(set(part)) for part in zip(*found, strict=False)),
-        )
-        for (source, target), found in occurrences.items()
-    }
+    rows = set()
+    for (source, target), found in occurrences.items():
+        sources, targets = zip(*found, strict=True)
+        counts = len(found), len(set(sources)), len(set(targets))
+        rows.add((crawl, query, source, target, *counts))
+    return rows

@@ -1,0 +1,218 @@
+"""Runs from the command line: real Spark, a real Dagster history, real signals."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from dagster import AssetKey, DagsterEventType, DagsterInstance, DagsterRunStatus
+
+from ascii_hydra.outcome import Ending, Outcome
+from tests.conftest import CommandLine
+
+STEPS = ("step_1", "step_2")
+ROWS = "pipeline.steps.step_1.parameters.rows.small_dev_sample_local=2000"
+
+
+def outcome_in(folder: Path) -> Outcome:
+    return Outcome.read(next(folder.glob("outputs/*/*/result.json")))
+
+
+def rows_of(folder: Path) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = pq.read_table(folder).to_pylist()
+    return sorted(found, key=lambda row: str(sorted(row.items())))
+
+
+def script_that(folder: Path, *lines: str) -> str:
+    """A step's script whose work is these lines, as `pipeline.steps.<step>.script`."""
+    path = folder / "made_by_a_test.py"
+    body = "\n".join(f"        {line}" for line in lines)
+    path.write_text(
+        "import sys, time\n"
+        "from ascii_hydra.step import SparkStep\n"
+        "class Made(SparkStep):\n"
+        "    def execute_business_logic(self, **known):\n"
+        f"{body}\n"
+        "if __name__ == '__main__':\n"
+        "    Made.run()\n",
+        encoding="utf-8",
+    )
+    return str(path)
+
+
+def still_alive(marker: str) -> list[int]:
+    """Processes that have a text in their environment or command line."""
+    found = []
+    for process in psutil.process_iter(["pid"]):
+        try:
+            words = " ".join([*process.cmdline(), *process.environ().values()])
+        except psutil.Error:
+            continue
+        if marker in words and process.pid != os.getpid():
+            found.append(process.pid)
+    return found
+
+
+def test_two_steps_on_this_machine(command_line: CommandLine, tmp_path: Path) -> None:
+    home, data = tmp_path / "home", tmp_path / "data"
+    extra = {"DAGSTER_HOME": str(home)}
+    ended = command_line(ROWS, f"mode.output_root={data}", extra=extra)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+    # What it said.
+    lines = ended.stdout.splitlines()
+    assert lines[0] == "step_1 started on pyspark"
+    assert "step_2 succeeded" in ended.stdout
+    heading = next(line for line in lines if line.startswith("step "))
+    assert heading.split() == [
+        "step", "engine", "cluster", "state", "duration", "rows", "cost", "output",
+    ]  # fmt: skip
+
+    # What it made.
+    made = rows_of(data / "two_steps" / "step_2")
+    assert len(made) == 2000
+    assert all(row["text_length"] == len(str(row["text"])) for row in made)
+
+    # What it wrote for machines.
+    outcome = outcome_in(tmp_path)
+    assert outcome.ending is Ending.succeeded
+    assert [step.step for step in outcome.steps] == list(STEPS)
+    assert [step.rows for step in outcome.steps] == [2000, 2000]
+    assert outcome.cost_usd == 0.0
+    assert (tmp_path / "home" / "dagster.yaml").is_file()
+
+    # What Dagster keeps.
+    with DagsterInstance.from_config(str(home)) as instance:
+        run = instance.get_run_by_id(outcome.run_ids[0])
+        assert run is not None
+        assert (run.job_name, run.status) == ("two_steps", DagsterRunStatus.SUCCESS)
+        assert run.tags["ascii_hydra/config_digest"] == outcome.digest
+        assert run.remote_job_origin is not None
+        event = instance.get_latest_materialization_event(AssetKey(["two_steps", "step_2"]))
+        assert event is not None
+        assert event.asset_materialization is not None
+        metadata = event.asset_materialization.metadata
+        assert metadata["dagster/row_count"].value == 2000
+        distinct = len({row["text"] for row in made})
+        assert metadata["distinct_texts"].value == distinct
+        lengths = [int(str(row["text_length"])) for row in made]
+        assert metadata["mean_text_length"].value == pytest.approx(sum(lengths) / 2000)
+        assert metadata["dagster/uri"].value == str(data / "two_steps" / "step_2")
+        assert {"started_at", "ended_at", "dagster/column_schema"} <= set(metadata)
+        assert metadata["ascii_hydra/engine"].value == "pyspark"
+        assert "rows:" in str(metadata["ascii_hydra/config"].value)
+
+    # The same again changes nothing.
+    again = command_line(ROWS, f"mode.output_root={data}", "cluster=medium", extra=extra)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert rows_of(data / "two_steps" / "step_2") == made
+
+
+def test_a_step_that_fails(command_line: CommandLine, tmp_path: Path, shared_home: Path) -> None:
+    script = script_that(
+        tmp_path, "print('printed by the step')", "raise ValueError('no such river')"
+    )
+    ended = command_line(f"pipeline.steps.step_1.script={script}", f"mode.output_root={tmp_path}/d")
+    assert ended.returncode == 1
+    assert "step_1 failed" in ended.stdout
+    assert "step_2 not started" in ended.stdout
+    assert "no such river" in ended.stdout
+    told = ended.stdout + ended.stderr
+    assert "dagster/_core" not in told
+    outcome = outcome_in(tmp_path)
+    assert outcome.ending is Ending.failed
+    assert [step.ending for step in outcome.steps] == [Ending.failed, Ending.not_started]
+    # What the step printed is where the UI looks for it.
+    kept = (shared_home / "storage" / outcome.run_ids[0]).rglob("*.out")
+    assert "printed by the step" in "".join(path.read_text() for path in kept)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_is_canceled_and_leaves_nothing(
+    environment: dict[str, str], tmp_path: Path, number: signal.Signals
+) -> None:
+    begun = tmp_path / "begun"
+    script = script_that(tmp_path, f"open({str(begun)!r}, 'w').close()", "time.sleep(600)")
+    marker = f"marker-{tmp_path.name}"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "ascii_hydra", f"pipeline.steps.step_1.script={script}"),
+            f"mode.output_root={tmp_path}/data",
+        ],
+        cwd=tmp_path,
+        env={**environment, "A_TEST": marker},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not begun.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        os.kill(process.pid, number)
+        said, _ = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            process.kill()
+    assert process.returncode == 130, said
+    assert "canceled" in said
+    assert still_alive(marker) == []
+    outcome = outcome_in(tmp_path)
+    assert outcome.ending is Ending.canceled
+    with DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
+        run = instance.get_run_by_id(outcome.run_ids[0])
+        assert run is not None
+        assert run.status is DagsterRunStatus.CANCELED
+        assert not instance.get_records_for_run(
+            run.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION
+        ).records
+
+
+def test_a_sweep_with_a_row_that_fails(command_line: CommandLine, tmp_path: Path) -> None:
+    """A row fails for a reason that only shows when it runs: all rows are compared all the same."""
+    words = ["-m", "cluster=small,medium", "pipeline.steps.step_1.parameters.seed=7,broken", ROWS]
+    ended = command_line(*words, f"mode.output_root={tmp_path}/data")
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    folder = next(tmp_path.glob("multirun/*/*"))
+    compared = json.loads((folder / "comparison.json").read_text())
+    assert [row["ending"] for row in compared] == ["succeeded", "failed", "succeeded", "failed"]
+    assert "broken" in compared[1]["error"]
+    with (folder / "comparison.csv").open(newline="") as file:
+        assert [row["cluster"] for row in csv.DictReader(file)] == [
+            "small", "small", "medium", "medium",
+        ]  # fmt: skip
+    assert (folder / "comparison.md").read_text().count("\n") == 2 + len(compared)
+    # Every row has a folder of its own.
+    assert len(list(folder.glob("*/result.json"))) == len(compared)
+
+
+def test_a_sweep_that_stops_at_the_first_failure(command_line: CommandLine, tmp_path: Path) -> None:
+    words = ["-m", "pipeline.steps.step_1.parameters.seed=broken,7", "launch=ci", ROWS]
+    ended = command_line(*words, f"mode.output_root={tmp_path}/data")
+    assert ended.returncode == 1
+    folder = next(tmp_path.glob("multirun/*/*"))
+    compared = json.loads((folder / "comparison.json").read_text())
+    assert [row["ending"] for row in compared] == ["failed", "not started"]
+    assert compared[1]["error"] == "an earlier row failed (launch.on_failure=stop)"
+
+
+def test_a_sweep_of_plans(command_line: CommandLine, tmp_path: Path) -> None:
+    words = ["-m", "engine=emr,databricks", "cluster=small,medium,large", "mode=full"]
+    ended = command_line(*words, "action=plan")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("Plan of pipeline two_steps") == 6
+    folder = next(tmp_path.glob("multirun/*/*"))
+    assert {row["ending"] for row in json.loads((folder / "comparison.json").read_text())} == {
+        "planned"
+    }
