@@ -15,12 +15,12 @@ from typing import Any
 import dagster as dg
 
 from ascii_hydra.assets.factory import pipeline_assets
-from ascii_hydra.assets.launchpad import SparkPipesClient, launch_choice
+from ascii_hydra.assets.launchpad import SparkPipesClient, for_pipeline, launch_choice
 from ascii_hydra.config.arguments import environment_overrides
 from ascii_hydra.config.compose import composed
 from ascii_hydra.config.problems import ConfigError, Problem
 from ascii_hydra.config.schema import PipelineConfig
-from ascii_hydra.config.settle import Settings, settle
+from ascii_hydra.config.settle import Settings, override_key, settle
 
 RESOURCE = "spark_pipes_client"
 
@@ -51,13 +51,31 @@ def default_settings(conf: Path, pipeline: str) -> Settings:
     Raises:
         ConfigError: this is no valid configuration.
     """
+    # The definitions say what could be launched, so they are checked as a plan is.
+    overrides = [*for_pipeline(pipeline, _environment(conf)), "action=plan"]
+    return settle(composed(overrides, conf), overrides, conf)
+
+
+def default_choice(conf: Path) -> dict[str, Any]:
+    """What the launchpad offers: the choice that the environment's overrides make.
+
+    Raises:
+        ConfigError: this is no valid configuration.
+    """
+    overrides = [*_environment(conf), "action=plan"]
+    return launch_choice(settle(composed(overrides, conf), overrides, conf), overrides)
+
+
+def _environment(conf: Path) -> list[str]:
+    """The environment's overrides; those of `pipeline.` with the pipeline they are written for."""
     problems: list[Problem] = []
     overrides, _ = environment_overrides(os.environ, (), problems)
     if problems:
         raise ConfigError(problems)
-    # The definitions say what could be launched, so they are checked as a plan is.
-    overrides = [*overrides, f"pipeline={pipeline}", "action=plan"]
-    return settle(composed(overrides, conf), overrides, conf)
+    if any(override_key(one).startswith("pipeline.") for one in overrides):
+        chosen = composed(overrides, conf, with_hydra=True).hydra.runtime.choices["pipeline"]
+        return [f"pipeline={chosen}", *overrides]
+    return overrides
 
 
 def build_definitions(
@@ -74,10 +92,8 @@ def build_definitions(
     """
     assets: list[dg.AssetsDefinition] = []
     jobs = []
-    choice: dict[str, Any] = {}
     for option in pipelines:
-        settings = default_settings(conf, option)
-        pipeline = settings.config.pipeline
+        pipeline = default_settings(conf, option).config.pipeline
         own = pipeline_assets(option, pipeline, conf)
         assets += own
         jobs += [
@@ -91,11 +107,10 @@ def build_definitions(
             )
             for name, steps in pipeline_jobs(pipeline).items()
         ]
-        choice = launch_choice(settings, settings.overrides)
     return dg.Definitions(
         assets=assets,
         jobs=jobs,
-        resources={RESOURCE: client(**choice)},
+        resources={RESOURCE: client(**default_choice(conf))},
         # Waiting for Spark needs no interpreter of its own for each step.
         executor=dg.in_process_executor,
     )

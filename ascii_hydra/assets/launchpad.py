@@ -75,18 +75,9 @@ class SparkPipesClient(ConfigurableResource):  # type: ignore[type-arg]
         if pipeline is not None:
             # A step's own engine in conf/pipeline gives way to what is chosen at launch.
             own = [f"pipeline.steps.{step}.{one}" for one in own]
-        return _settled(
-            conf,
-            (
-                *([f"pipeline={pipeline}"] if pipeline is not None else []),
-                f"engine={self.engine.value}",
-                f"mode={self.mode.value}",
-                f"cluster={self.cluster.value}",
-                *self.overrides,
-                *own,
-                *choice.overrides,
-            ),
-        )
+        chosen = [f"{name}={getattr(self, name).value}" for name in ("engine", "mode", "cluster")]
+        overrides = [*chosen, *self.overrides, *own, *choice.overrides]
+        return _settled(conf, tuple(for_pipeline(pipeline, overrides)))
 
     def pipes_client(self, engine: Engine) -> LocalSparkClient:
         """The Pipes client of an engine."""
@@ -97,6 +88,23 @@ class SparkPipesClient(ConfigurableResource):  # type: ignore[type-arg]
     def local_client(self) -> LocalSparkClient:
         """The Pipes client of Spark on this machine."""
         return LocalSparkClient()
+
+
+def for_pipeline(option: str | None, overrides: Sequence[str]) -> list[str]:
+    """Overrides for a run of one pipeline.
+
+    Overrides of `pipeline.` that were written for another pipeline, which `pipeline=` among them
+    names, are left out: they may stand in the environment, which is there for every pipeline.
+    """
+    named = [one.partition("=")[2] for one in overrides if override_key(one) == "pipeline"]
+    foreign = bool(named) and named[-1] != option
+    kept = [
+        one
+        for one in overrides
+        if override_key(one) != "pipeline"
+        and not (foreign and override_key(one).startswith("pipeline."))
+    ]
+    return [*([f"pipeline={option}"] if option is not None else []), *kept]
 
 
 @lru_cache(maxsize=64)
@@ -122,7 +130,7 @@ def launch_choice(settings: Settings, overrides: Sequence[str]) -> dict[str, Any
     kept = [
         one
         for one in overrides
-        if override_key(one) not in {"action", "pipeline"}
+        if override_key(one) != "action"
         and one != f"{override_key(one)}={chosen.get(override_key(one))}"
         and not override_key(one).startswith("launch.")
     ]

@@ -18,8 +18,8 @@ class EdgesStep(SparkStep):
 
     Of a page that was fetched several times the earliest fetch counts (ties: the smallest
     WARC-Record-ID). Pages on a host without a registered domain (an IP address, say) are no nodes
-    and are left out, with their links; `pages_without_domain` counts them. So are links to such
-    hosts; `skipped_links` counts those, by reason, over every page record that was read.
+    and are left out, with their links. So are links to such hosts. Both are counted over every
+    page record that was read: `page_records_without_domain`, and `skipped_links` by reason.
 
     Partition: `crawl`. Parameters: `input`, the folder with manifest.csv; `private_suffixes`
     (false).
@@ -91,7 +91,7 @@ class EdgesStep(SparkStep):
             .agg(sf.sum("value").alias("total"))
             .collect()
         }
-        nowhere = fetches.where("domain is null").select("page_uri").distinct().count()
+        nowhere = counts.get("page_records_without_domain", 0)
         rows.unpersist()
 
         pages = spark.read.schema(PAGES).parquet(f"{self.output}/pages")
@@ -133,7 +133,7 @@ class EdgesStep(SparkStep):
                 "responses": counts.get("responses", 0),
                 "page_records": counts.get("page_records", 0),
                 "pages": of_pages["rows"],
-                "pages_without_domain": nowhere,
+                "page_records_without_domain": nowhere,
                 "duplicates": counts.get("page_records", 0) - of_pages["rows"] - nowhere,
                 "links": of_links["rows"],
                 "skipped_links": {

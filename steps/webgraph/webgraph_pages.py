@@ -77,7 +77,8 @@ class PageReader:
 
     Attributes:
         counts: what was met so far. `records`, `responses`, `page_records` (pages before
-            duplicates are dropped), and `skipped_<reason>` for links of those.
+            duplicates are dropped), `page_records_without_domain` of those, and
+            `skipped_<reason>` for their links.
     """
 
     def __init__(self, private_suffixes: bool = False) -> None:
@@ -124,7 +125,10 @@ class PageReader:
             return None
         html = decoded(without_codings(record.rest(), http), http.get("content-type", ""))
         links = self.links(uri, html)
+        domain = self.domain(uri)
         self.counts["page_records"] += 1
+        if domain is None:
+            self.counts["page_records_without_domain"] += 1
         for reason, times in links.skipped.items():
             self.counts[f"skipped_{reason}"] += times
         return Page(
@@ -132,7 +136,7 @@ class PageReader:
             fetched=sortable_date(record.headers.get("warc-date", "")),
             record_id=record.record_id or "",
             offset=record.offset,
-            domain=self.domain(uri),
+            domain=domain,
             urls=links.urls,
             domains=links.domains,
         )

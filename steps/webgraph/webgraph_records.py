@@ -367,6 +367,7 @@ class _Member(_Source):
         self._offset = raw.offset
         self._inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
         self._damage: BadRecord | None = None
+        self._fed = b""  # the piece inflated last
         self.ended = False
 
     def position(self) -> int:
@@ -379,6 +380,8 @@ class _Member(_Source):
         while not inflated and not self.ended:
             piece = self._raw.take()
             if not piece:
+                # Damaged data may inflate to nonsense past the end of its member.
+                self._raw.give_back(self._fed)
                 self._damage = BadRecord("truncated_gzip", "the file ends within a gzip member")
                 raise self._damage
             try:
@@ -388,7 +391,9 @@ class _Member(_Source):
                 self._damage = BadRecord("corrupt_gzip", str(fault))
                 raise self._damage from fault
             self.ended = self._inflate.eof
-            self._raw.give_back(self._inflate.unused_data or self._inflate.unconsumed_tail)
+            rest = self._inflate.unused_data or self._inflate.unconsumed_tail
+            self._fed = piece[: len(piece) - len(rest)]
+            self._raw.give_back(rest)
         return inflated
 
 

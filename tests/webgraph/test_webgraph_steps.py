@@ -32,11 +32,14 @@ STEPS = ROOT / "steps" / "webgraph"
 SAMPLE = ROOT / "samples" / "webgraph"
 CRAWLS = ("SAMPLE-2024-10", "SAMPLE-2025-10")
 QUERIES = ("all_pages", "night_sky", "paper_folding")
+PARTITIONS = [*((CRAWLS[0], query) for query in QUERIES), (CRAWLS[1], "all_pages")]
 CONF = {
     "spark.master": "local[2]",
     "spark.ui.enabled": "false",
     "spark.sql.shuffle.partitions": "2",
     "spark.default.parallelism": "2",
+    # Small runs are over before a better compiler or collector would have paid.
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 }
 CHECKS = {
     "nodes": {"no_null_domain", "nodes_unique"},
@@ -166,21 +169,20 @@ def passed(step: str) -> dict[str, bool]:
 def sample(
     spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Pipeline, dict[tuple[str, ...], dict[str, Any]]]:
-    """Every partition of the sample, and what each run reported."""
+    """Partitions of the sample, and what each run reported."""
     pipeline = Pipeline(spark, SAMPLE, tmp_path_factory.mktemp("sample"))
     told: dict[tuple[str, ...], dict[str, Any]] = {}
     for query in QUERIES:
         told["nodes", query] = pipeline.nodes(query)
     for crawl in CRAWLS:
         told["edges", crawl] = pipeline.edges(crawl)
-        for query in QUERIES:
-            told["graph", crawl, query] = pipeline.graph(crawl, query)
-            told["graph_aggr", crawl, query] = pipeline.graph_aggr(crawl, query)
+    for crawl, query in PARTITIONS:
+        told["graph", crawl, query] = pipeline.graph(crawl, query)
+        told["graph_aggr", crawl, query] = pipeline.graph_aggr(crawl, query)
     return pipeline, told
 
 
-@pytest.mark.parametrize("crawl", CRAWLS)
-@pytest.mark.parametrize("query", QUERIES)
+@pytest.mark.parametrize(("crawl", "query"), PARTITIONS)
 def test_graph_aggr_is_what_the_oracle_says(sample: Any, crawl: str, query: str) -> None:
     pipeline, told = sample
     rows = pipeline.table("graph_aggr", crawl=crawl, query=query)
@@ -231,7 +233,7 @@ def test_report_of_edges(sample: Any) -> None:
     }
     assert report["pages"] == len(pages) == 9
     assert report["duplicates"] == 2
-    assert report["pages_without_domain"] == 1
+    assert report["page_records_without_domain"] == 1
     assert report["links"] == report["dagster/row_count"] == len(links)
     assert sum(page[-1] for page in pages) == len(links)
     assert (report["bad_files"], report["bad_records"]) == (0, 1)
@@ -296,7 +298,7 @@ def test_a_rerun_changes_nothing(sample: Any) -> None:
         ("graph", "", {"crawl": crawl, "query": query}),
         ("graph_aggr", "", {"crawl": crawl, "query": query}),
         ("graph_aggr", "", {"crawl": crawl, "query": "all_pages"}),
-        ("graph_aggr", "", {"crawl": CRAWLS[1], "query": query}),
+        ("graph_aggr", "", {"crawl": CRAWLS[1], "query": "all_pages"}),
     ]
 
     def state() -> list[list[tuple[Any, ...]]]:

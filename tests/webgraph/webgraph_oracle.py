@@ -17,6 +17,7 @@ import tldextract
 from warcio.archiveiterator import ArchiveIterator
 from warcio.exceptions import ArchiveLoadFailed
 
+SUFFIXES = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
 Row = tuple[str, str, str, str, int, int, int]
 
 
@@ -55,9 +56,7 @@ def domain_of(url: str, private: bool) -> str | None:
             host = idna.encode(host, uts46=True).decode()
         except idna.IDNAError:
             return None
-    found = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)(
-        host.lower().rstrip("."), include_psl_private_domains=private
-    )
+    found = SUFFIXES(host.lower().rstrip("."), include_psl_private_domains=private)
     return found.top_domain_under_public_suffix or None
 
 
