@@ -8,3 +8,8 @@ import dagster as dg
 # tests use them, so a user of ascii_hydra need not be told on every start.
 for _category in (dg.BetaWarning, dg.PreviewWarning):
     warnings.filterwarnings("ignore", category=_category)
+
+from ascii_hydra.assets.factory import spark_asset  # noqa: E402 - the filter comes first
+from ascii_hydra.assets.launchpad import SparkPipesClient  # noqa: E402
+
+__all__ = ["SparkPipesClient", "spark_asset"]

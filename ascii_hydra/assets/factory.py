@@ -197,9 +197,7 @@ def _asset(
             )
         client = spark_pipes_client.pipes_client(own.engine.name)
         made_with = _provenance(own.engine.name, own.cluster.size, settings)
-        for result in client.run(context=context, request=asked).get_results(
-            implicit_materializations=False
-        ):
+        for result in client.run(context=context, request=asked).get_results():
             if isinstance(result, dg.MaterializeResult):
                 metadata = {**made_with, **(result.metadata or {})}
                 yield result._replace(metadata=metadata)

@@ -94,7 +94,8 @@ def _built(installed: Installation) -> Path:
 
 
 def _train(draft: Path, scratch: Path) -> None:
-    from ascii_hydra.engines.spark_jvm import JvmSpec, SparkJvm
+    from ascii_hydra.engines.jvm_spec import JvmSpec
+    from ascii_hydra.engines.spark_jvm import SparkJvm
 
     quoted = f'"-XX:ArchiveClassesAtExit={draft}"'
     jvm = SparkJvm(

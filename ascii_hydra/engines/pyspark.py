@@ -30,6 +30,7 @@ from dagster._core.pipes.client import PipesClientCompletedInvocation
 from dagster_pipes import PipesExtras
 
 from ascii_hydra.engines import spark_jvm
+from ascii_hydra.engines.jvm_spec import JvmSpec, launch_settings, temporary_folder
 from ascii_hydra.engines.local_request import LocalRequest, local_conf
 from ascii_hydra.engines.pipes_reader import FileReader
 from ascii_hydra.engines.process_tree import ProcessTree
@@ -136,7 +137,7 @@ class _Run:
         with ExitStack() as stack:
             lease = None
             if self._request.reuse_jvm:
-                spec = spark_jvm.JvmSpec.of(self._request)
+                spec = JvmSpec.of(self._request)
                 lease = stack.enter_context(spark_jvm.leased(spec, self._stop))
                 conf, variables = dict(self._request.spark_conf), lease.environment(self._stop)
             else:
@@ -166,10 +167,10 @@ class _Run:
     def _own_jvm(self, stack: ExitStack) -> tuple[dict[str, str], dict[str, str]]:
         """Settings and variables with which the step's pyspark starts a JVM itself."""
         installed = Installation.found()
-        spec = spark_jvm.JvmSpec.of(self._request)
-        temporary = spark_jvm.temporary_folder(spec)
+        spec = JvmSpec.of(self._request)
+        temporary = temporary_folder(spec)
         stack.callback(shutil.rmtree, temporary, ignore_errors=True)
-        settings = spark_jvm.launch_settings(spec, installed, temporary)
+        settings = launch_settings(spec, installed, temporary)
         variables = {**installed.environment(), "SPARK_LOCAL_DIRS": str(temporary)}
         return {**settings, **self._request.spark_conf, **_only_launch(settings)}, variables
 

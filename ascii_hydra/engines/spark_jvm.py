@@ -15,18 +15,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
 
-from ascii_hydra.engines import class_archive
-from ascii_hydra.engines.local_request import LocalRequest
+from ascii_hydra.engines.jvm_spec import JvmSpec, launch_settings, temporary_folder
 from ascii_hydra.engines.process_tree import ProcessTree
-from ascii_hydra.engines.spark_launch import (
-    Installation,
-    SparkMissingError,
-    driver_conf,
-    step_environment,
-)
+from ascii_hydra.engines.spark_launch import Installation, SparkMissingError, step_environment
+
+__all__ = ["JvmSpec", "JvmStartError", "Lease", "SparkJvm", "close_all", "leased", "start_early"]
 
 _START_TIMEOUT_S = 120.0
 _TICK_S = 0.01
@@ -34,67 +28,6 @@ _TICK_S = 0.01
 
 class JvmStartError(Exception):
     """Spark's JVM did not come up; the message holds what it said."""
-
-
-@dataclass(frozen=True)
-class JvmSpec:
-    """What is fixed when a JVM starts. Steps that agree on it can share one.
-
-    Attributes:
-        driver_memory_mib: heap.
-        small_data: quick compiler only.
-        class_sharing: use the archive of Spark's classes if there is one.
-        on_this_machine: loopback addresses, and this Python for Spark's workers.
-        launch_conf: the step's Spark settings that take effect only now.
-        environment: extra variables.
-        folder: where relative paths begin.
-        java_options: more options for Java, in its own words.
-    """
-
-    driver_memory_mib: int
-    small_data: bool
-    class_sharing: bool
-    on_this_machine: bool
-    launch_conf: tuple[tuple[str, str], ...]
-    environment: tuple[tuple[str, str], ...]
-    folder: str
-    java_options: str = ""
-
-    @classmethod
-    def of(cls, request: LocalRequest) -> JvmSpec:
-        """The JVM that a step wants, started from the folder that is current now."""
-        return cls(
-            driver_memory_mib=request.driver_memory_mib,
-            small_data=request.small_data,
-            class_sharing=request.class_sharing,
-            on_this_machine=request.on_this_machine,
-            launch_conf=tuple(sorted(request.launch_conf().items())),
-            environment=tuple(sorted(request.environment.items())),
-            folder=str(Path.cwd()),
-        )
-
-
-def launch_settings(spec: JvmSpec, installed: Installation, temporary: Path) -> dict[str, str]:
-    """The Spark settings that a driver of this spec is started with."""
-    asked = dict(spec.launch_conf)
-    options = (spec.java_options, asked.pop("spark.driver.extraJavaOptions", ""))
-    own = driver_conf(
-        memory_mib=spec.driver_memory_mib,
-        small_data=spec.small_data,
-        temporary=temporary,
-        archive=class_archive.existing(installed) if spec.class_sharing else None,
-        extra_options=" ".join(filter(None, options)),
-    )
-    return {**own, **asked}
-
-
-def temporary_folder(spec: JvmSpec) -> Path:
-    """A new folder for all temporary files of a driver, on the disk that Spark is told to use."""
-    asked = dict(spec.launch_conf).get("spark.local.dir") or os.environ.get("SPARK_LOCAL_DIRS", "")
-    base = asked.split(",")[0].strip() or None
-    if base is not None:
-        Path(base).mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix="ascii_hydra-spark-", dir=base))
 
 
 _living: list[SparkJvm] = []
@@ -316,9 +249,9 @@ def _taken(spec: JvmSpec, stop: threading.Event | None) -> SparkJvm:
 
 
 def close_all() -> None:
-    """End every idle JVM of this process. One in use ends with its step."""
+    """End every JVM of this process that no step is using; one in use ends with its step."""
     with _lock:
-        closing = list(_idle)
+        closing = [jvm for jvm in _living if jvm not in _leased]
         _idle.clear()
     for jvm in closing:
         jvm.close()
@@ -326,5 +259,5 @@ def close_all() -> None:
 
 @atexit.register
 def _close_at_exit() -> None:
-    for jvm in _living:
-        jvm.close()
+    while _living:
+        _living[0].close()

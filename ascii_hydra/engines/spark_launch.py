@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
+_LAUNCHER_TIMEOUT_S = 60.0
 # Read by pyspark: a gateway of somebody else's must not leak into our steps.
 _FOREIGN = ("PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET", "_PYSPARK_DRIVER_CONN_INFO_PATH")
 
@@ -84,6 +85,7 @@ class Installation:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
+            timeout=_LAUNCHER_TIMEOUT_S,
         )
         command = [word.decode() for word in printed.stdout.lstrip(b"\0\n").split(b"\0") if word]
         if printed.returncode != 0 or not command:

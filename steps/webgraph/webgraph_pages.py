@@ -30,6 +30,10 @@ LONGEST_PARSE = 60.0  # seconds of CPU for one page; only a page made to be slow
 _FED = 1 << 16  # bytes parsed between two looks at the clock
 
 
+# A URL that does not depend on the page it stands on.
+_ABSOLUTE = re.compile(r"https?://[^/?#]", re.IGNORECASE)
+
+
 @dataclass(frozen=True)
 class Page:
     """One fetch of a page, and where it links to.
@@ -85,6 +89,7 @@ class PageReader:
         self.counts: Counter[str] = Counter()
         self._nodes = Nodes(private_suffixes)
         self._target = lru_cache(maxsize=1 << 16)(self._target_of)
+        self._target_from = lru_cache(maxsize=1 << 16)(self._joined_target)
 
     def pages(self, location: str) -> Iterator[Page | Fault]:
         """The pages of one WARC file in their order, and what could not be read of it.
@@ -165,9 +170,10 @@ class PageReader:
                 base = urljoin(uri, _cleaned(base_href))
             except ValueError:
                 base = uri  # a base that is no URL is none
+        root = base[:end] if (end := base.find("/", base.find("://") + 3)) > 0 else base
         found = Links([], [], Counter())
         for href in hrefs:
-            target = self._resolved(base, _cleaned(href))
+            target = self._resolved(base, root, _cleaned(href))
             if target.reason:
                 found.skipped[target.reason] += 1
             else:
@@ -175,15 +181,25 @@ class PageReader:
                 found.domains.append(target.domain)
         return found
 
-    def _resolved(self, base: str, href: str) -> Target:
+    def _resolved(self, base: str, root: str, href: str) -> Target:
+        """Where a link leads, if need be from a base whose scheme and host are `root`."""
         if not href:
             return Target("", "", "empty")
         if href[0] == "#":
             return Target("", "", "fragment_only")
         try:
+            if _ABSOLUTE.match(href):
+                return self._target(href)
+            # Resolving takes most of the time, and the links of a site repeat from page to page.
+            # A path from the root means the same on each of them.
+            if href[0] == "/" and href[:2] != "//":
+                return self._target_from(root, href)
             return self._target(urljoin(base, href))
         except ValueError:  # such as http://[oops/
             return Target("", "", "no_url")
+
+    def _joined_target(self, base: str, href: str) -> Target:
+        return self._target(urljoin(base, href))
 
     def _target_of(self, url: str) -> Target:
         parts = urlsplit(url)

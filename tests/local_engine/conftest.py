@@ -21,6 +21,7 @@ from ascii_hydra.engines import class_archive, spark_jvm
 from ascii_hydra.engines.local_request import LocalRequest, local_conf
 from ascii_hydra.engines.process_tree import MARK
 from ascii_hydra.engines.pyspark import LocalSparkClient
+from ascii_hydra.engines.spark_launch import Installation
 
 PIPES = """
 import os, signal, subprocess, sys, time
@@ -170,15 +171,25 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 @pytest.fixture(scope="session")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An archive of Spark's classes, built for this session alone."""
-    cache = os.environ.get("DEV_CACHE") or tmp_path_factory.mktemp("cache")
-    os.environ["ASCII_HYDRA_CACHE"] = str(cache)
-    said: list[str] = []
-    built = class_archive.ensured(said.append)
-    assert built is not None, said
-    assert len(said) == (0 if "DEV_CACHE" in os.environ else 1)
-    return built
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An archive of Spark's classes, built for these tests alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        cache = tmp_path_factory.mktemp("cache")
+        patch.setenv("ASCII_HYDRA_CACHE", str(cache))
+        place = class_archive.stem(Installation.found()).rpartition("-")[0]
+        stale = cache / f"{place}-of_another_version-5.jsa"
+        stale.write_text("stale")
+        # Two processes at once: one builds, the other waits and finds it built.
+        command = [sys.executable, "-m", "ascii_hydra.engines.class_archive"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+            said: list[str] = []
+            built = class_archive.ensured(said.append)
+            printed, _ = other.communicate(timeout=240)
+        assert other.returncode == 0
+        assert printed.splitlines() == said
+        assert built is not None
+        assert list(cache.glob("*.jsa")) == [built]
+        yield built
 
 
 ORCHESTRATOR = """
@@ -213,6 +224,8 @@ def orchestrator(bench: Bench) -> Iterator[Callable[..., subprocess.Popen[str]]]
         kind = "warm" if request.reuse_jvm else "cold"
         process = subprocess.Popen(
             [sys.executable, str(program), request.script, kind, *request.arguments],
+            # A killed process leaves its temporary folders: here they go with the test's own.
+            env={**os.environ, "TMPDIR": str(bench.folder)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

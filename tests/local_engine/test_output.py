@@ -7,7 +7,6 @@ import time
 
 import dagster as dg
 import pytest
-from dagster._core.storage.compute_log_manager import ComputeIOType
 
 from ascii_hydra.engines.pyspark import LocalSparkClient
 from ascii_hydra.engines.step_output import TAIL_LINES
@@ -105,7 +104,6 @@ def test_the_output_is_in_the_runs_compute_logs(bench, tmp_path):
         ]
         key = [result.run_id, "compute_logs", captured.file_key]
         data = instance.compute_log_manager.get_log_data(key)
-    assert ComputeIOType.STDOUT
     assert b"seen on stdout" in data.stdout
     assert b"seen on stderr" in data.stderr
 

@@ -98,7 +98,7 @@ def test_the_same_step_runs_on_a_standalone_cluster(bench, cluster):
         "greedy",
         "spark.range(10).count()",
         conf={**conf, "spark.executor.memory": "2g", "spark.starvation.timeout": "1s"},
-        timeout_s=12.0,
+        timeout_s=8.0,
     )
     ended = bench.run(greedy)
     assert "no worker has the cores and memory asked for" in ended.cause, bench.said

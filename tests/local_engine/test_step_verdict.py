@@ -9,7 +9,6 @@ import pytest
 from ascii_hydra.engines.local_request import LocalRequest, local_conf
 from ascii_hydra.engines.step_verdict import Evidence, cause
 
-
 JAVA_ERROR = """py4j.protocol.Py4JJavaError: An error occurred while calling o45.save.
 : java.io.IOException: No space left on device
 	at x"""
