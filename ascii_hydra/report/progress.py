@@ -47,12 +47,12 @@ class Progress:
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console()
         self._rows: dict[str, _Row] = {}
+        self._note: str | None = None
         self._live = (
             Live(console=self._console, get_renderable=self._table, refresh_per_second=8)
             if self._console.is_terminal
             else None
         )
-        self._note: str | None = None
 
     def __enter__(self) -> Progress:
         if self._live is not None:
@@ -167,12 +167,13 @@ def show(outcome: Outcome, console: Console | None = None) -> None:
     for step in dict.fromkeys(one.step for one in outcome.steps):
         of_step = [one for one in outcome.steps if one.step == step]
         rows = [one.rows for one in of_step if one.rows is not None]
+        durations = [one.duration_s for one in of_step if one.duration_s is not None]
         table.add_row(
             step,
             of_step[0].engine,
             of_step[0].cluster,
             _state(of_step, len(of_step)),
-            _seconds(sum(one.duration_s or 0.0 for one in of_step)),
+            _seconds(sum(durations)) if durations else "",
             f"{sum(rows):,}" if rows else "",
             _cost(of_step),
             escape(nearby(_shared(of_step))),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -177,6 +180,50 @@ def test_an_interrupted_run_is_canceled_and_leaves_nothing(
         assert not instance.get_records_for_run(
             run.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION
         ).records
+
+
+def test_on_a_terminal_states_are_live_and_ctrl_c_is_heard(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    begun = tmp_path / "begun"
+    script = script_that(tmp_path, f"open({str(begun)!r}, 'w').close()", "time.sleep(600)")
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "ascii_hydra", f"pipeline.steps.step_2.script={script}"),
+            *(f"mode.output_root={tmp_path}/data", ROWS),
+        ],
+        cwd=tmp_path,
+        env={**environment, "TERM": "xterm-256color"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=_take_terminal,  # noqa: PLW1509 - this test has no threads
+    )
+    os.close(theirs)
+    seen = b""
+    pressed = False
+    with contextlib.suppress(OSError):  # the terminal is gone once the process has ended
+        while chunk := os.read(ours, 65536):
+            seen += chunk
+            if begun.exists() and not pressed:
+                os.write(ours, b"\x03")
+                pressed = True
+    os.close(ours)
+    assert process.wait(timeout=30) == 130
+    text = seen.decode(errors="replace")
+    assert "running" in text
+    assert "waiting" in text
+    assert "stopping: nothing will be left running" in text
+    final = text.rpartition("output")[2]
+    assert "succeeded" in final
+    assert "canceled" in final
+
+
+def _take_terminal() -> None:
+    """Make the standard input of a new session its terminal, so that Ctrl-C is a signal to it."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def test_a_sweep_with_a_row_that_fails(command_line: CommandLine, tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ import gzip
 import sys
 import types
 import zlib
+from html import unescape
 from pathlib import Path
+from urllib.parse import urldefrag, urljoin, urlsplit
 
 import pytest
 import webgraph_pages
@@ -440,6 +442,40 @@ def test_skipped_link(href: str, reason: str) -> None:
 def test_base(head: str, url: str) -> None:
     assert links(f"{head}<a href=x>") == [url]
     assert links(f"<a href=x>{head}") == [url]
+
+
+BASES = [
+    "https://page.org",
+    "https://page.org/a/b/c?q=/x#/y",
+    "http://page.org?q=/x",
+    "HTTP://Page.org:8080/a/",
+    "https://me:secret@page.org/a//b/",
+    "mailto:me@page.org",
+    "data:text/html,x",
+]
+HREFS = [
+    *("x", "./x", "../x", "../../../x", "/x", "/../x", "/a/./b/../c", "/", "//there.org/x", "///x"),
+    *("?q", "?q=/", "/?q=1&amp;r", "/x;y?z", ";y", "x#f", "/x#f?q", "https:x", "http:/x"),
+    *("https://there.org", "http://there.org/../x", "http://there.org/a;b?c#d", "http:///x"),
+    *("HTTPS://There.org/", "http://?q", "http://#f", "https://there.org?q=/", "/x:y", "x:y"),
+]
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_links_resolve_as_urljoin_does(base: str) -> None:
+    """What is remembered from link to link makes no difference."""
+    reader = PageReader()
+    written = "".join(f"<a href='{href}'>" for href in HREFS)
+    expected = [urldefrag(urljoin(base, unescape(href))).url for href in HREFS]
+    # urljoin hands some URLs back as they were written: no reason to tell them apart.
+    expected = [urlsplit(url).geturl() for url in expected]
+    kept = [
+        url
+        for url in expected
+        if urlsplit(url).scheme in ("http", "https") and reader.domain(url) is not None
+    ]
+    for _ in range(2):
+        assert reader.links(base, written).urls == kept
 
 
 def test_links_keep_their_order_and_number() -> None:

@@ -1,0 +1,4 @@
+"""later"""
+
+
+def measured(folder, rounds): ...
