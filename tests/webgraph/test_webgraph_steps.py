@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 import webgraph_oracle
-from conftest import ROOT
 from dagster_pipes import (
     PipesContext,
     PipesDefaultContextLoader,
@@ -28,6 +27,7 @@ from warc_bytes import compressed, record
 from ascii_hydra.step import Engine, ExecutionMode, SparkStep, StepArguments
 from ascii_hydra.step.spark_step import _ArgumentsLoader
 
+ROOT = Path(__file__).resolve().parents[2]
 STEPS = ROOT / "steps" / "webgraph"
 SAMPLE = ROOT / "samples" / "webgraph"
 CRAWLS = ("SAMPLE-2024-10", "SAMPLE-2025-10")
