@@ -121,7 +121,14 @@ def _start_jvm(settings: Settings) -> None:
 
     first = next(iter(settings.steps.values()))
     asked = request(StepRun(first, "", {}, {}, None))
-    if asked is not None and asked.reuse_jvm:
+    if asked is None:
+        return
+    if asked.class_sharing:
+        from ascii_hydra.engines import class_archive
+
+        # Takes a while, once; `make` has done it already.
+        class_archive.ensured(lambda line: print(line, file=sys.stderr))  # noqa: T201
+    if asked.reuse_jvm:
         from ascii_hydra.engines import spark_jvm
 
         spark_jvm.start_early(spark_jvm.JvmSpec.of(asked))
