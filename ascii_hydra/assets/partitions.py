@@ -65,7 +65,7 @@ def _values(name: str, dimension: PartitionDimension, folder: str) -> Iterable[s
     at = f"pipeline.partition_dimensions.{name}"
     if not path.is_file():
         raise ConfigError(
-            [Problem("pipeline.input", f"there is no file {path}; the {name}s are read from it.")]
+            [Problem("pipeline.input", f"there is no file {path}, from which {name} is read.")]
         )
     with path.open(newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file)
