@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -23,11 +24,12 @@ from ascii_hydra.config.compose import (
     register_schemas,
 )
 from ascii_hydra.config.explain import USER_ERRORS, explained
-from ascii_hydra.config.schema import Action, OnFailure
+from ascii_hydra.config.schema import Action, Config, OnFailure
 from ascii_hydra.config.settle import Settings, settle
 from ascii_hydra.outcome import Ending, Outcome
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+_log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -71,22 +73,46 @@ def _task(config: DictConfig) -> Outcome:
     sweep = hydra_config.mode is RunMode.MULTIRUN
     overrides = list(hydra_config.overrides.task)
     folder = Path(hydra_config.runtime.output_dir)
-    settings = settle(config, overrides)
-    (folder / "settled.yaml").write_text(settings.yaml, encoding="utf-8")
-    if _halted is not None:
-        outcome = _unstarted(settings, _halted)
-    elif settings.config.action is Action.plan:
-        outcome = _planned(settings)
-    else:
-        outcome = _run(settings, hydra_config.runtime.choices["pipeline"], overrides)
+    try:
+        settings = settle(config, overrides)
+        (folder / "settled.yaml").write_text(settings.yaml, encoding="utf-8")
+        outcome = _done(settings, hydra_config.runtime.choices["pipeline"], overrides)
+    except KeyboardInterrupt:
+        outcome = _unstarted(config, "interrupted before anything was started", Ending.canceled)
+    except Exception as fault:
+        # A row of a sweep that breaks is recorded and compared as failed; Hydra 1.3 would drop the
+        # comparison of all rows if it were raised.
+        if not sweep:
+            raise
+        _log.exception("this row broke")
+        outcome = _unstarted(config, _told(fault), Ending.failed)
+        print(outcome.error)  # noqa: T201
     outcome.written(folder)
     if outcome.ending not in {Ending.succeeded, Ending.planned}:
-        _exit_code = 130 if outcome.ending is Ending.canceled else 1
+        _exit_code = max(_exit_code, 130 if outcome.ending is Ending.canceled else 1)
         if sweep and outcome.ending is Ending.canceled:
             _halted = "the sweep was interrupted"
-        elif sweep and settings.config.launch.on_failure is OnFailure["stop"]:
-            _halted = "an earlier row failed (launch.on_failure=stop)"
+        elif sweep and config.launch.on_failure is OnFailure["stop"]:
+            _halted = _halted or "an earlier row failed (launch.on_failure=stop)"
     return outcome
+
+
+def _told(fault: Exception) -> str:
+    """A user's mistake as the user is told of it; any other fault by its type and message."""
+    if isinstance(fault, USER_ERRORS):
+        return explained(fault, conf_folder())
+    return f"{type(fault).__name__}: {fault}"
+
+
+def _done(settings: Settings, option: str, overrides: Sequence[str]) -> Outcome:
+    if _halted is not None:
+        return _unstarted(settings.config, _halted, digest=settings.digest)
+    if settings.config.action is Action.plan:
+        from ascii_hydra.report.plan import show_plan
+
+        show_plan(settings)
+        return _unstarted(settings.config, None, Ending.planned, settings.digest)
+    return _run(settings, option, overrides)
 
 
 def _run(settings: Settings, option: str, overrides: Sequence[str]) -> Outcome:
@@ -106,9 +132,9 @@ def _run(settings: Settings, option: str, overrides: Sequence[str]) -> Outcome:
                 progress=progress,
             )
     except ConfigError as fault:
-        outcome = _unstarted(settings, str(fault), Ending.failed)
+        outcome = _unstarted(settings.config, str(fault), Ending.failed, settings.digest)
     show(outcome)
-    if outcome.dagster_home is not None:
+    if outcome.steps:
         total = time.monotonic() - begun
         print(f"\n{outcome.ending.value} in {total:.1f} s; history: make start")  # noqa: T201
     return outcome
@@ -142,22 +168,19 @@ def _search_path() -> list[str]:
     return [f"hydra.searchpath=[{joined}]"] if added else []
 
 
-def _planned(settings: Settings) -> Outcome:
-    from ascii_hydra.report.plan import show_plan
-
-    show_plan(settings)
-    return _unstarted(settings, None, Ending.planned)
-
-
-def _unstarted(settings: Settings, why: str | None, ending: Ending = Ending.not_started) -> Outcome:
-    config = settings.config
+def _unstarted(
+    config: Config | DictConfig,
+    why: str | None,
+    ending: Ending = Ending.not_started,
+    digest: str = "",
+) -> Outcome:
     return Outcome(
         ending=ending,
         engine=config.engine.name.value,
         mode=config.mode.name.value,
         cluster=config.cluster.size.value,
         pipeline=config.pipeline.name,
-        digest=settings.digest,
+        digest=digest,
         error=why,
     )
 

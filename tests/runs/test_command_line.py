@@ -113,6 +113,8 @@ def test_two_steps_on_this_machine(command_line: CommandLine, tmp_path: Path) ->
         assert {"started_at", "ended_at", "dagster/column_schema"} <= set(metadata)
         assert metadata["ascii_hydra/engine"].value == "pyspark"
         assert "rows:" in str(metadata["ascii_hydra/config"].value)
+        # What the run config made another process compose is what was settled here.
+        assert metadata["ascii_hydra/config_digest"].value == outcome.digest
 
     # The same again changes nothing.
     again = command_line(ROWS, f"mode.output_root={data}", "cluster=medium", extra=extra)
@@ -242,6 +244,36 @@ def test_a_sweep_with_a_row_that_fails(command_line: CommandLine, tmp_path: Path
     assert (folder / "comparison.md").read_text().count("\n") == 2 + len(compared)
     # Every row has a folder of its own.
     assert len(list(folder.glob("*/result.json"))) == len(compared)
+
+
+def test_an_interrupted_sweep_is_compared_and_starts_no_further_row(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    begun = tmp_path / "begun"
+    script = script_that(tmp_path, f"open({str(begun)!r}, 'w').close()", "time.sleep(600)")
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "ascii_hydra", "-m", "cluster=small,medium,large"),
+            *(f"pipeline.steps.step_1.script={script}", f"mode.output_root={tmp_path}/data"),
+        ],
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not begun.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    folder = next(tmp_path.glob("multirun/*/*"))
+    compared = json.loads((folder / "comparison.json").read_text())
+    assert [row["ending"] for row in compared] == ["canceled", "not started", "not started"]
+    assert compared[2]["error"] == "the sweep was interrupted"
 
 
 def test_a_sweep_that_stops_at_the_first_failure(command_line: CommandLine, tmp_path: Path) -> None:

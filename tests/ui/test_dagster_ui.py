@@ -242,3 +242,45 @@ def test_editing_conf_does_not_change_a_run_already_shown(ui: Ui) -> None:
     finally:
         path.write_text(before)
     assert ui.last_config("step_1")["cluster"]["cores"] == 2
+
+
+def test_a_bad_environment_is_named_before_the_ui_starts(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "ascii_hydra.serve"],
+        cwd=tmp_path,
+        env={**environment, "SPARK_PIPES_ENGINE": "spark"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "SPARK_PIPES_ENGINE=spark: is not known. Set it to pyspark, emr or databricks.\n"
+    )
+
+
+def test_a_backfill_makes_the_partitions_that_are_asked_for(ui: Ui) -> None:
+    started = ui.ask(
+        """mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) {
+        __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }""",
+        p={
+            "assetSelection": [{"path": ["webgraph", "nodes"]}],
+            "partitionNames": ["night_sky", "paper_folding"],
+        },
+    )["launchPartitionBackfill"]
+    assert started["__typename"] == "LaunchBackfillSuccess", started
+    deadline = time.monotonic() + 240
+    while True:
+        backfill = ui.ask(
+            "query($id: String!) { partitionBackfillOrError(backfillId: $id)"
+            " { ... on PartitionBackfill { status } } }",
+            id=started["backfillId"],
+        )["partitionBackfillOrError"]["status"]
+        if backfill not in {"REQUESTED", "IN_PROGRESS"} or time.monotonic() > deadline:
+            break
+        time.sleep(1)
+    assert backfill == "COMPLETED_SUCCESS"
+    made = ui.project / "data" / "small_dev_sample_local" / "webgraph" / "nodes"
+    assert sorted(one.name for one in made.iterdir()) == ["query=night_sky", "query=paper_folding"]
