@@ -59,8 +59,7 @@ install:
 	@$(install)
 
 # Spark starts faster from an archive of its classes; made again after the dependencies changed.
+# Its notes go to stderr: stdout is the task's.
 prepare:
-ifneq ($(wildcard ascii_hydra/engines/class_archive.py),)
 	@[ $(archived) -nt pyproject.toml ] && [ $(archived) -nt requirements.lock ] || \
-		{ $(call task,default,class-archive) && mkdir -p $(dir $(archived)) && touch $(archived); }
-endif
+		{ $(call task,default,class-archive) >&2 && mkdir -p $(dir $(archived)) && touch $(archived); }

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import socket
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 import hydra
@@ -16,6 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from ascii_hydra import sweep
 from ascii_hydra.config.arguments import arguments
 from ascii_hydra.config.compose import (
     CONFIG_NAME,
@@ -24,17 +30,25 @@ from ascii_hydra.config.compose import (
     register_schemas,
 )
 from ascii_hydra.config.explain import USER_ERRORS, explained
-from ascii_hydra.config.schema import Action, Config, OnFailure
+from ascii_hydra.config.problems import ConfigError, Problem
+from ascii_hydra.config.schema import Action, Config, OnFailure, PySparkEngine
 from ascii_hydra.config.settle import Settings, settle
 from ascii_hydra.outcome import Ending, Outcome
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+# How long a Spark master may take to answer before it counts as not there.
+_REACH_S = 3.0
 _log = logging.getLogger(__name__)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def main() -> None:
     """Compose, check, and do what `action` says. Leaves the process with 0 if all went well, 1 if
     something failed or was refused, 130 if it was interrupted."""
+    global _exit_code  # noqa: PLW0603 - Hydra keeps the task's own result to itself
     try:
         conf = conf_folder()
         argv, notices = arguments(sys.argv[1:], os.environ)
@@ -49,6 +63,8 @@ def main() -> None:
     asked = _FULL_ERROR in os.environ
     os.environ.setdefault(_FULL_ERROR, "1")
     sys.argv = [sys.argv[0], *argv]
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     run = hydra.main(config_path=str(conf), config_name=CONFIG_NAME, version_base=VERSION_BASE)
     try:
         run(_task)()
@@ -57,7 +73,13 @@ def main() -> None:
             raise
         _leave(1, explained(fault, conf))
     except KeyboardInterrupt:
-        _leave(130)
+        _exit_code = 130
+    if sweep.folder is not None:
+        from ascii_hydra.report.comparison import compared
+
+        with suppress(OSError):
+            went_well = compared(sweep.folder, sweep.ROWS_FILE)
+            _exit_code = _exit_code or int(not went_well)
     _leave(_exit_code)
 
 
@@ -70,7 +92,7 @@ _halted: str | None = None
 def _task(config: DictConfig) -> Outcome:
     global _exit_code, _halted  # noqa: PLW0603 - Hydra calls this once a row and returns nothing
     hydra_config = HydraConfig.get()
-    sweep = hydra_config.mode is RunMode.MULTIRUN
+    multirun = hydra_config.mode is RunMode.MULTIRUN
     overrides = list(hydra_config.overrides.task)
     folder = Path(hydra_config.runtime.output_dir)
     try:
@@ -82,17 +104,21 @@ def _task(config: DictConfig) -> Outcome:
     except Exception as fault:
         # A row of a sweep that breaks is recorded and compared as failed; Hydra 1.3 would drop the
         # comparison of all rows if it were raised.
-        if not sweep:
+        if not multirun:
             raise
         _log.exception("this row broke")
         outcome = _unstarted(config, _told(fault), Ending.failed)
-        print(outcome.error)  # noqa: T201
     outcome.written(folder)
+    if outcome.ending is not Ending.planned:
+        from ascii_hydra.report.progress import show
+
+        with suppress(OSError):  # the terminal may be gone; what counts is written
+            show(outcome)
     if outcome.ending not in {Ending.succeeded, Ending.planned}:
         _exit_code = max(_exit_code, 130 if outcome.ending is Ending.canceled else 1)
-        if sweep and outcome.ending is Ending.canceled:
+        if multirun and outcome.ending is Ending.canceled:
             _halted = "the sweep was interrupted"
-        elif sweep and config.launch.on_failure is OnFailure["stop"]:
+        elif multirun and config.launch.on_failure is OnFailure["stop"]:
             _halted = _halted or "an earlier row failed (launch.on_failure=stop)"
     return outcome
 
@@ -117,10 +143,13 @@ def _done(settings: Settings, option: str, overrides: Sequence[str]) -> Outcome:
 
 def _run(settings: Settings, option: str, overrides: Sequence[str]) -> Outcome:
     begun = time.monotonic()
+    problems = list(_machine_problems(settings))
+    if problems:
+        why = str(ConfigError(problems))
+        return _unstarted(settings.config, why, Ending.failed, settings.digest)
     _start_jvm(settings)
     from ascii_hydra.assets.launch import launched
-    from ascii_hydra.config.problems import ConfigError
-    from ascii_hydra.report.progress import Progress, show
+    from ascii_hydra.report.progress import Progress
 
     try:
         with Progress() as progress:
@@ -132,12 +161,33 @@ def _run(settings: Settings, option: str, overrides: Sequence[str]) -> Outcome:
                 progress=progress,
             )
     except ConfigError as fault:
-        outcome = _unstarted(settings.config, str(fault), Ending.failed, settings.digest)
-    show(outcome)
-    if outcome.steps:
-        total = time.monotonic() - begun
-        print(f"\n{outcome.ending.value} in {total:.1f} s; history: make start")  # noqa: T201
-    return outcome
+        return _unstarted(settings.config, str(fault), Ending.failed, settings.digest)
+    return replace(outcome, duration_s=time.monotonic() - begun)
+
+
+def _machine_problems(settings: Settings) -> Iterator[Problem]:
+    """What this machine lacks to run the steps that run on it."""
+    from ascii_hydra.engines.spark_launch import Installation, SparkMissingError
+
+    engines = [step.engine for step in settings.steps.values()]
+    here = [one for one in engines if isinstance(one, PySparkEngine)]
+    if here:
+        try:
+            Installation.found()
+        except SparkMissingError as fault:
+            yield Problem("engine=pyspark", str(fault))
+    for master in dict.fromkeys(one.master for one in here if one.master):
+        if not master.startswith("spark://"):
+            continue
+        refused = []
+        for place in master.removeprefix("spark://").split(","):
+            host, _, port = place.rpartition(":")
+            try:
+                socket.create_connection((host, int(port)), timeout=_REACH_S).close()
+            except OSError as fault:
+                refused.append(f"{place} ({fault.strerror or fault})")
+        if len(refused) == len(master.split(",")):
+            yield Problem(f"engine.master={master}", f"cannot be reached: {', '.join(refused)}.")
 
 
 def _start_jvm(settings: Settings) -> None:
@@ -185,12 +235,6 @@ def _unstarted(
     )
 
 
-def fail() -> None:
-    """Let the process end with 1, if nothing worse is due."""
-    global _exit_code  # noqa: PLW0603 - see above
-    _exit_code = _exit_code or 1
-
-
 def _leave(code: int, text: str | None = None) -> NoReturn:
     """End the process at once. Everything that matters has been written and stopped by now, and
     the interpreter's own farewell to Dagster's modules takes half a second."""
@@ -199,6 +243,7 @@ def _leave(code: int, text: str | None = None) -> NoReturn:
     jvm = sys.modules.get("ascii_hydra.engines.spark_jvm")
     if jvm is not None:
         jvm.close_all()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from ascii_hydra.config.compose import project_folder
@@ -17,7 +19,7 @@ telemetry:
 # No invitation to a newsletter on the first visit.
 nux:
   enabled: false
-# How many Spark runs may be under way at once on this machine.
+# How many runs the UI starts at once; the others wait.
 concurrency:
   runs:
     max_concurrent_runs: 1
@@ -39,8 +41,9 @@ def dagster_home(environ: Mapping[str, str] = os.environ) -> Path:
         )
     try:
         home.mkdir(parents=True, exist_ok=True)
-        if not (home / "dagster.yaml").exists():
-            (home / "dagster.yaml").write_text(_INSTANCE_YAML, encoding="utf-8")
+        with first_alone(home):
+            if not (home / "dagster.yaml").exists():
+                (home / "dagster.yaml").write_text(_INSTANCE_YAML, encoding="utf-8")
     except OSError as fault:
         raise ConfigError(
             [Problem(f"{VARIABLE}={home}", f"is no folder that can be written: {fault.strerror}.")]
@@ -48,3 +51,11 @@ def dagster_home(environ: Mapping[str, str] = os.environ) -> Path:
     if not os.access(home, os.W_OK):
         raise ConfigError([Problem(f"{VARIABLE}={home}", "cannot be written: check its owner.")])
     return home
+
+
+@contextmanager
+def first_alone(home: Path) -> Iterator[None]:
+    """Within it, no other process opens the history: two that make its tables break each other."""
+    with (home / ".opening").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,7 +1,8 @@
-"""Before a run or a sweep, everything is checked; after a sweep, its rows are compared.
+"""Before a run or a sweep, everything is checked.
 
-These are Hydra callbacks. Hydra turns an exception of a callback into a warning and goes on, so a
-check that finds something leaves the process instead.
+This is a Hydra callback. Hydra turns an exception of a callback into a warning and goes on, so a
+check that finds something leaves the process instead. (For the same reason, and because Hydra 1.3
+does not call it after a failure, the comparison of a sweep's rows is no callback: see cli.py.)
 """
 
 from __future__ import annotations
@@ -20,9 +21,15 @@ from omegaconf import DictConfig
 
 from ascii_hydra.config.compose import composed, conf_folder
 from ascii_hydra.config.explain import USER_ERRORS, explained
-from ascii_hydra.config.settle import settle
+from ascii_hydra.config.partitions import dimension_values
+from ascii_hydra.config.problems import ConfigError, Problem
+from ascii_hydra.config.schema import Action
+from ascii_hydra.config.settle import Settings, override_key, settle
+from ascii_hydra.dagster_home import dagster_home
 
 ROWS_FILE = "rows.json"
+# The folder of the sweep that this process conducts, once it has passed the check.
+folder: Path | None = None
 
 
 class Check(Callback):
@@ -32,7 +39,7 @@ class Check(Callback):
         """Refuse a run that is not valid, before its folder is made."""
         try:
             _search_path_exists(config)
-            settings = settle(config, list(config.hydra.overrides.task))
+            settings = _checked(config, list(config.hydra.overrides.task))
         except USER_ERRORS as fault:
             sys.exit(explained(fault, conf_folder()))
         for notice in settings.notices:
@@ -46,17 +53,22 @@ class Check(Callback):
         try:
             _search_path_exists(config)
             rows = sweep_rows(config)
+            _is_fresh(Path(config.hydra.sweep.dir))
         except USER_ERRORS as fault:
             sys.exit(explained(fault, conf_folder()))
         refused = []
+        notices: set[str] = set()
         for number, overrides in enumerate(rows):
             try:
-                settle(composed(overrides, with_hydra=False), overrides)
+                notices.update(_checked(composed(overrides), overrides).notices)
             except USER_ERRORS as fault:
                 refused.append(f"#{number} {' '.join(overrides)}\n{_indented(fault)}")
         if refused:
             count = f"{len(refused)} of {len(rows)} rows cannot run; nothing was started."
             sys.exit("\n".join([count, *refused]))
+        for notice in sorted(notices):
+            print(f"Note: {notice}", file=sys.stderr)  # noqa: T201
+        global folder  # noqa: PLW0603 - Hydra makes the callback and keeps it to itself
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ROWS_FILE).write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
@@ -65,26 +77,21 @@ class Check(Callback):
             print(f"  #{number} {' '.join(overrides)}")  # noqa: T201
 
 
-class Compare(Callback):
-    """Writes and prints the comparison of a sweep's rows."""
-
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Compare what the rows wrote; it is read from their folders, because a launcher may
-        have run them in other processes."""
-        from ascii_hydra.report.comparison import compared
-
-        folder = Path(config.hydra.sweep.dir)
-        if not compared(folder, ROWS_FILE):
-            from ascii_hydra import cli
-
-            cli.fail()
-
-
 def sweep_rows(config: DictConfig) -> list[list[str]]:
     """The overrides of every row of a sweep, as Hydra's BasicSweeper multiplies them out."""
     params = config.hydra.sweeper.params or {}
-    words = [f"{key}={value}" for key, value in params.items()]
-    words += list(config.hydra.overrides.task)
+    typed = list(config.hydra.overrides.task)
+    both = [key for key in params if any(override_key(one) == key for one in typed)]
+    if both:
+        raise ConfigError(
+            [
+                Problem(
+                    f"{key}={params[key]}", "is what the experiment sweeps over: do not set it."
+                )
+                for key in both
+            ]
+        )
+    words = [*(f"{key}={value}" for key, value in params.items()), *typed]
     loader = GlobalHydra.instance().config_loader()
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(words)
     choices: list[list[str]] = []
@@ -97,14 +104,28 @@ def sweep_rows(config: DictConfig) -> list[list[str]]:
     return [list(row) for row in itertools.product(*choices)]
 
 
+def _checked(config: DictConfig, overrides: list[str]) -> Settings:
+    """The settings of a row, with what can be known of a launch before anything is imported."""
+    settings = settle(config, overrides)
+    if settings.config.action is Action.run:
+        dagster_home()
+        dimension_values(settings.config.pipeline)
+    return settings
+
+
+def _is_fresh(sweep: Path) -> None:
+    if (sweep / ROWS_FILE).exists():
+        raise ConfigError(
+            [Problem(f"hydra.sweep.dir={sweep}", "holds another sweep; choose a new folder.")]
+        )
+
+
 def _indented(fault: BaseException) -> str:
     return "\n".join(f"    {line}" for line in explained(fault, conf_folder()).splitlines())
 
 
 def _search_path_exists(config: DictConfig) -> None:
     """Hydra only warns of a folder that is not there, and goes on without what was meant."""
-    from ascii_hydra.config.problems import ConfigError, Problem
-
     entries: Sequence[str] = config.hydra.get("searchpath") or []
     folders = [Path(one.removeprefix("file://")) for one in entries if one.startswith("file://")]
     missing = [folder for folder in folders if not folder.is_dir()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 from dagster_pipes import PipesContext
 from pyspark.sql import SparkSession
@@ -22,7 +22,7 @@ class Step1(SparkStep):
         spark: SparkSession,
         engine: Engine,
     ) -> None:
-        started = datetime.now(UTC)
+        started = datetime.now(timezone.utc)
         seed = int(self.parameters["seed"])
         rows = int(self.parameters["rows"][execution_mode.value])
         context.log.info(f"making {rows} rows with seed {seed}")
@@ -46,7 +46,7 @@ class Step1(SparkStep):
         context.report_asset_materialization(
             metadata={
                 "started_at": started.isoformat(),
-                "ended_at": datetime.now(UTC).isoformat(),
+                "ended_at": datetime.now(timezone.utc).isoformat(),
                 "dagster/row_count": statistics["rows"],
                 "dagster/column_schema": table_schema(written.schema),
                 "dagster/uri": self.output,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 from dagster_pipes import PipesContext
 from pyspark.sql import SparkSession
@@ -22,7 +22,7 @@ class Step2(SparkStep):
         spark: SparkSession,
         engine: Engine,
     ) -> None:
-        started = datetime.now(UTC)
+        started = datetime.now(timezone.utc)
         rows = spark.read.parquet(self.inputs["step_1"])
         rows.withColumn("text_length", sf.length("text")).write.mode("overwrite").parquet(
             self.output
@@ -41,7 +41,7 @@ class Step2(SparkStep):
         context.report_asset_materialization(
             metadata={
                 "started_at": started.isoformat(),
-                "ended_at": datetime.now(UTC).isoformat(),
+                "ended_at": datetime.now(timezone.utc).isoformat(),
                 "dagster/row_count": statistics["rows"],
                 "dagster/column_schema": table_schema(written.schema),
                 "dagster/uri": self.output,

@@ -8,7 +8,7 @@ one from the UI are runs of the same job, and each can be executed again from th
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,24 @@ def default_settings(conf: Path, pipeline: str) -> Settings:
     return settle(composed(overrides, conf), overrides, conf)
 
 
+def pipeline_structure(conf: Path, pipeline: str) -> PipelineConfig:
+    """A pipeline as the definitions have it: what no single run may change of it counts.
+
+    Raises:
+        ConfigError: this is no valid configuration.
+    """
+    # Where it runs does not change it, and a run may choose that although the environment's
+    # choice is no valid one.
+    here = {"engine", "mode", "cluster"}
+    overrides = [
+        one
+        for one in for_pipeline(pipeline, _environment(conf))
+        if override_key(one).partition(".")[0] not in here
+    ]
+    overrides.append("action=plan")
+    return settle(composed(overrides, conf), overrides, conf).config.pipeline
+
+
 def default_choice(conf: Path) -> dict[str, Any]:
     """What the launchpad offers: the choice that the environment's overrides make.
 
@@ -64,6 +82,29 @@ def default_choice(conf: Path) -> dict[str, Any]:
     """
     overrides = [*_environment(conf), "action=plan"]
     return launch_choice(settle(composed(overrides, conf), overrides, conf), overrides)
+
+
+def structure_problems(wanted: PipelineConfig, known: PipelineConfig) -> Iterator[Problem]:
+    """What a run asks for that only the definitions can have.
+
+    Args:
+        wanted: the pipeline as a run has it.
+        known: as the definitions have it.
+    """
+    why = (
+        "is part of what Dagster knows of the assets, so no single run can change it: change it in"
+        " conf/pipeline, or for every run in ASCII_HYDRA_OVERRIDES."
+    )
+    if wanted.name != known.name:
+        yield Problem(f"pipeline.name={wanted.name}", why)
+    if set(wanted.partition_dimensions) != set(known.partition_dimensions):
+        yield Problem("pipeline.partition_dimensions", why)
+    if set(wanted.steps) != set(known.steps):
+        yield Problem("pipeline.steps", why)
+    for name in wanted.steps.keys() & known.steps.keys():
+        for key in ("deps", "partitions", "checks"):
+            if getattr(wanted.steps[name], key) != getattr(known.steps[name], key):
+                yield Problem(f"pipeline.steps.{name}.{key}", why)
 
 
 def _environment(conf: Path) -> list[str]:
@@ -81,19 +122,19 @@ def _environment(conf: Path) -> list[str]:
 def build_definitions(
     conf: Path,
     pipelines: Sequence[str],
-    client: type[SparkPipesClient] = SparkPipesClient,
+    client: SparkPipesClient,
 ) -> dg.Definitions:
     """The assets of these pipelines, their jobs, and the resource that they share.
 
     Args:
         conf: the folder of the configuration.
         pipelines: options of the group `pipeline`.
-        client: the resource's class.
+        client: the resource, with what the launchpad offers.
     """
     assets: list[dg.AssetsDefinition] = []
     jobs = []
     for option in pipelines:
-        pipeline = default_settings(conf, option).config.pipeline
+        pipeline = pipeline_structure(conf, option)
         own = pipeline_assets(option, pipeline, conf)
         assets += own
         jobs += [
@@ -110,7 +151,7 @@ def build_definitions(
     return dg.Definitions(
         assets=assets,
         jobs=jobs,
-        resources={RESOURCE: client(**default_choice(conf))},
+        resources={RESOURCE: client},
         # Waiting for Spark needs no interpreter of its own for each step.
         executor=dg.in_process_executor,
     )

@@ -5,39 +5,34 @@
 same factory, so that both are one kind of asset.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from ascii_hydra.assets.launchpad import SparkPipesClient, StepChoice
-from ascii_hydra.assets.partitions import partition_key, partitions_definition
+from ascii_hydra.assets.partitions import (
+    dimensions_of,
+    folder_of,
+    own_partition,
+    partitions_definition,
+)
 from ascii_hydra.config.compose import conf_folder
+from ascii_hydra.config.partitions import partition_key
 from ascii_hydra.config.problems import ConfigError
 from ascii_hydra.config.schema import ClusterSize, PipelineConfig, StepConfig
-from ascii_hydra.config.settle import Settings, located, settled_step
+from ascii_hydra.config.settle import Settings, StepSettings, located, settled_step
 from ascii_hydra.engines.request import request
 from ascii_hydra.engines.step_run import StepRun, output_folder
 from ascii_hydra.step.choices import Engine
 
 # The asset reports what its script reports; this says where and how it was made.
 CONFIG_KEY = "ascii_hydra/config"
-
-
-@dataclass(frozen=True)
-class Upstream:
-    """An asset that a step reads: its key, and its partition dimensions in their order."""
-
-    key: dg.AssetKey
-    partitions: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The name under which the script finds it: `self.inputs[name]`."""
-        return self.key.path[-1]
+# The names of an asset's partition dimensions, in the order of its folders.
+_DIMENSIONS = "ascii_hydra/dimensions"
 
 
 def spark_asset(
@@ -100,9 +95,9 @@ def spark_asset(
         step=step,
         script_root=located("."),
         group_name=group_name,
-        upstreams=[_upstream(one) for one in deps],
+        deps=[dg.AssetDep.from_coercible(one) for one in deps],
         partitions_def=partitions_def,
-        dimensions=() if partitions_def is None else _dimensions(partitions_def),
+        dimensions=() if partitions_def is None else dimensions_of(partitions_def),
         pipeline=None,
         conf=conf_folder(),
     )
@@ -123,7 +118,7 @@ def pipeline_assets(option: str, pipeline: PipelineConfig, conf: Path) -> list[d
             step=step,
             script_root=located(pipeline.script_root),
             group_name=pipeline.name,
-            upstreams=[Upstream(keys[dep], pipeline.steps[dep].partitions) for dep in step.deps],
+            deps=[_dep(keys[dep], pipeline.steps[dep], step) for dep in step.deps],
             partitions_def=partitions_definition(pipeline.name, step.partitions),
             dimensions=step.partitions,
             pipeline=option,
@@ -139,19 +134,27 @@ def _asset(
     step: StepConfig,
     script_root: Path,
     group_name: str | None,
-    upstreams: Sequence[Upstream],
+    deps: Sequence[dg.AssetDep],
     partitions_def: dg.PartitionsDefinition[str] | None,
     dimensions: Sequence[str],
     pipeline: str | None,
     conf: Path,
 ) -> dg.AssetsDefinition:
+    names = [one.asset_key.path[-1] for one in deps]
+    if len(set(names)) < len(names):
+        raise dg.DagsterInvalidDefinitionError(
+            f"{key.to_user_string()}: two deps have the same name, by which the script finds them."
+        )
+
     @dg.asset(
         key=key,
         group_name=group_name,
         description=step.description or None,
-        deps=[_dep(one, dimensions) for one in upstreams],
+        deps=deps,
         partitions_def=partitions_def,
-        check_specs=[dg.AssetCheckSpec(name=one, asset=key) for one in step.checks],
+        # A script makes one partition a run.
+        backfill_policy=None if partitions_def is None else dg.BackfillPolicy.multi_run(1),
+        check_specs=[dg.AssetCheckSpec(name=one, asset=key, blocking=True) for one in step.checks],
         kinds={"pyspark", "parquet"},
         code_version=_code_version(script_root, step),
         metadata={
@@ -161,7 +164,8 @@ def _asset(
                         file_path=str(script_root / step.script), line_number=1
                     )
                 ]
-            )
+            ),
+            **({_DIMENSIONS: ",".join(dimensions)} if dimensions else {}),
         },
     )
     def asset(
@@ -171,32 +175,42 @@ def _asset(
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         name = key.path[-1]
         try:
-            settings = spark_pipes_client.settings(
-                conf=conf, pipeline=pipeline, step=name, choice=config
+            settings = spark_pipes_client.settings(conf, pipeline)
+            chosen = step if pipeline is None else settings.config.pipeline.steps[name]
+            own = settled_step(
+                settings,
+                name,
+                dataclasses.replace(
+                    chosen,
+                    engine=config.engine or chosen.engine,
+                    cluster=config.cluster or chosen.cluster,
+                ),
+                script_root,
+                conf,
+                config.overrides,
             )
-            if pipeline is None:
-                own = settled_step(settings, name, step, script_root, conf)
-                base = "/".join([settings.config.mode.output_root, *key.path])
-            else:
-                own = settings.steps[name]
-                base = f"{settings.config.pipeline.output}/{name}"
+            partition = own_partition(context, dimensions)
+            run = StepRun(
+                settings=own,
+                output=output_folder(_base(settings, pipeline, key), partition),
+                inputs={
+                    one.asset_key.path[-1]: _input(
+                        context, one.asset_key, _base(settings, pipeline, one.asset_key)
+                    )
+                    for one in deps
+                },
+                partition=partition,
+                partition_key=partition_key(partition),
+            )
         except ConfigError as fault:
             raise dg.Failure(str(fault), allow_retries=False) from None
-        partition = _partition(context, dimensions)
-        run = StepRun(
-            settings=own,
-            output=output_folder(base, partition),
-            inputs=dict(_inputs(upstreams, settings, pipeline, partition)),
-            partition=partition,
-            partition_key=partition_key(partition),
-        )
         asked = request(run)
         if asked is None:
             raise dg.Failure(
-                f"engine={own.engine.name.value} cannot be launched yet.", allow_retries=False
+                f"engine={own.engine.name} cannot be launched yet.", allow_retries=False
             )
         client = spark_pipes_client.pipes_client(own.engine.name)
-        made_with = _provenance(own.engine.name, own.cluster.size, settings)
+        made_with = _provenance(own, settings)
         for result in client.run(context=context, request=asked).get_results():
             if isinstance(result, dg.MaterializeResult):
                 metadata = {**made_with, **(result.metadata or {})}
@@ -207,52 +221,37 @@ def _asset(
     return asset
 
 
-def _dep(upstream: Upstream, dimensions: Sequence[str]) -> dg.AssetDep:
-    # Dagster infers how one dimension of two is mapped; a dimension that is not ours is read whole.
-    foreign = bool(dimensions) and not set(upstream.partitions) <= set(dimensions)
-    return dg.AssetDep(
-        upstream.key, partition_mapping=dg.AllPartitionMapping() if foreign else None
-    )
+def _dep(key: dg.AssetKey, upstream: StepConfig, step: StepConfig) -> dg.AssetDep:
+    # Dagster finds how one dimension of two is read. Of several that are not ours, all are read.
+    foreign = bool(step.partitions) and not set(upstream.partitions) <= set(step.partitions)
+    shared = bool(set(upstream.partitions) & set(step.partitions))
+    mapping = dg.AllPartitionMapping() if foreign and not shared else None
+    return dg.AssetDep(key, partition_mapping=mapping)
 
 
-def _upstream(dep: dg.AssetsDefinition | dg.AssetKey | str) -> Upstream:
-    if isinstance(dep, dg.AssetsDefinition):
-        names = () if dep.partitions_def is None else _dimensions(dep.partitions_def)
-        return Upstream(dep.key, names)
-    return Upstream(dep if isinstance(dep, dg.AssetKey) else dg.AssetKey.from_user_string(dep))
+def _base(settings: Settings, pipeline: str | None, key: dg.AssetKey) -> str:
+    """The folder of an asset, above those of its partitions."""
+    if pipeline is None:
+        return "/".join([settings.config.mode.output_root, *key.path])
+    return f"{settings.config.pipeline.output}/{key.path[-1]}"
 
 
-def _dimensions(definition: dg.PartitionsDefinition[str]) -> tuple[str, ...]:
-    if isinstance(definition, dg.MultiPartitionsDefinition):
-        return tuple(one.name for one in definition.partitions_defs)
-    return ("partition",)
-
-
-def _partition(context: dg.AssetExecutionContext, dimensions: Sequence[str]) -> dict[str, str]:
-    """The value of each dimension of the partition that this run makes."""
-    if not context.has_partition_key:
-        return {}
-    key = context.partition_key
-    if isinstance(key, dg.MultiPartitionKey):
-        return {name: key.keys_by_dimension[name] for name in dimensions}
-    return {dimensions[0]: key}
-
-
-def _inputs(
-    upstreams: Sequence[Upstream],
-    settings: Settings,
-    pipeline: str | None,
-    partition: Mapping[str, str],
-) -> Iterator[tuple[str, str]]:
-    for one in upstreams:
-        base = (
-            "/".join([settings.config.mode.output_root, *one.key.path])
-            if pipeline is None
-            else f"{settings.config.pipeline.output}/{one.name}"
-        )
-        known = all(name in partition for name in one.partitions)
-        own = {name: partition[name] for name in one.partitions} if known else {}
-        yield one.name, output_folder(base, own)
+def _input(context: dg.AssetExecutionContext, upstream: dg.AssetKey, base: str) -> str:
+    """The folder that a run reads of an upstream asset: the whole, or the partitions that Dagster
+    maps to the run's own."""
+    layer = context.job_def.asset_layer
+    node = layer.get(upstream) if layer.has(upstream) else None
+    definition = None if node is None else node.partitions_def
+    if node is None or definition is None:
+        return base
+    names = {known: name for name, known in context.assets_def.keys_by_input_name.items()}
+    read = context.asset_partition_keys_for_input(names[upstream])
+    every = definition.get_partition_keys(dynamic_partitions_store=context.instance)
+    if set(read) == set(every) and not context.has_partition_key:
+        return base
+    named = node.metadata.get(_DIMENSIONS)
+    dimensions = str(named).split(",") if named else dimensions_of(definition)
+    return folder_of(base, dimensions, list(read), upstream.to_user_string())
 
 
 def _code_version(script_root: Path, step: StepConfig) -> str:
@@ -264,13 +263,12 @@ def _code_version(script_root: Path, step: StepConfig) -> str:
     return digest.hexdigest()[:12]
 
 
-def _provenance(
-    engine: Engine, cluster: ClusterSize, settings: Settings
-) -> dict[str, dg.MetadataValue[Any]]:
+def _provenance(own: StepSettings, settings: Settings) -> dict[str, dg.MetadataValue[Any]]:
     return {
-        "ascii_hydra/engine": dg.MetadataValue.text(engine.value),
-        "ascii_hydra/mode": dg.MetadataValue.text(settings.config.mode.name.value),
-        "ascii_hydra/cluster": dg.MetadataValue.text(cluster.value),
+        "ascii_hydra/engine": dg.MetadataValue.text(own.engine.name.value),
+        "ascii_hydra/mode": dg.MetadataValue.text(own.mode.value),
+        "ascii_hydra/cluster": dg.MetadataValue.text(own.cluster.size.value),
         "ascii_hydra/config_digest": dg.MetadataValue.text(settings.digest),
         CONFIG_KEY: dg.MetadataValue.md(f"```yaml\n{settings.yaml}```"),
+        "ascii_hydra/step": dg.MetadataValue.md(f"```yaml\n{own.yaml}```"),
     }

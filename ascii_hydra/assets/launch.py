@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 import dagster as dg
+import yaml
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.instance.ref import InstanceRef
@@ -28,18 +29,22 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
-from ascii_hydra.assets.definitions import RESOURCE, build_definitions, pipeline_jobs
-from ascii_hydra.assets.launchpad import SparkPipesClient, launch_choice
-from ascii_hydra.assets.partitions import (
-    check_wanted,
-    chosen_partitions,
-    dimension_name,
-    dimension_values,
-    partition_key,
+from ascii_hydra.assets.abandoned import close_abandoned, process_tags
+from ascii_hydra.assets.definitions import (
+    RESOURCE,
+    build_definitions,
+    default_choice,
+    pipeline_jobs,
+    pipeline_structure,
+    structure_problems,
 )
+from ascii_hydra.assets.launchpad import SparkPipesClient, launch_choice
+from ascii_hydra.assets.partitions import dimension_name
 from ascii_hydra.assets.step_logs import StepLogs
+from ascii_hydra.config.partitions import chosen_partitions, dimension_values, partition_key
+from ascii_hydra.config.problems import ConfigError
 from ascii_hydra.config.settle import Settings
-from ascii_hydra.dagster_home import dagster_home
+from ascii_hydra.dagster_home import dagster_home, first_alone
 from ascii_hydra.engines.pyspark import LocalSparkClient
 from ascii_hydra.engines.step_run import output_folder
 from ascii_hydra.outcome import Ending, Outcome, StepOutcome
@@ -98,9 +103,10 @@ def launched(
     Raises:
         ConfigError: the partitions cannot be found, or DAGSTER_HOME cannot be used.
     """
+    problems = list(structure_problems(settings.config.pipeline, pipeline_structure(conf, option)))
+    if problems:
+        raise ConfigError(problems)
     values = dimension_values(settings.config.pipeline)
-    if settings.config.pipeline.partitions is not None:
-        check_wanted(values, settings.config.pipeline.partitions)
     runs = planned_runs(settings, values)
     launch = _Launch(settings, option, overrides, conf, progress)
     launch.register(values)
@@ -136,13 +142,18 @@ class _Launch:
         self._interrupted = False
         self._home = dagster_home()
         self._instance = _instance(self._home)
-        self._definitions = build_definitions(conf, [option], _attended(self._stop))
+        self._conf = conf
+        self._option = option
+        self._definitions = build_definitions(conf, [option], _attended(conf, self._stop))
         self._jobs = {
             step: self._definitions.resolve_job_def(name)
             for name, steps in pipeline_jobs(settings.config.pipeline).items()
             for step in steps
         }
         self._choice = launch_choice(settings, overrides)
+        # What the run config makes another process compose must be what was settled here.
+        again = SparkPipesClient(**self._choice).settings(conf, option)
+        assert again.digest == settings.digest, f"{again.yaml} is not {settings.yaml}"
         self._run_ids: list[str] = []
         self._steps: list[StepOutcome] = []
         self._error: str | None = None
@@ -163,14 +174,11 @@ class _Launch:
         self._run_ids.append(run.run_id)
         worker = _Worker(lambda: self._work(planned, run))
         worker.start()
-        cancelling = False
         while worker.is_alive():
             worker.join(0.1)
-            if self._interrupted and not cancelling:
-                # In this order: Dagster asks for the run's state as soon as the step has ended.
-                self._instance.report_run_canceling(run)
-                self._stop.set()
-                cancelling = True
+            if self._interrupted and not self._stop.is_set():
+                self._progress.note("stopping: nothing will be left running")
+                self._cancel(run.run_id)
         if worker.fault is not None:
             raise worker.fault
         ended = self._instance.get_run_by_id(run.run_id)
@@ -180,8 +188,19 @@ class _Launch:
         for step in planned.steps:
             if step not in known:
                 self._end(self._step(planned, step, Ending.not_started))
+        if ended is not None and ended.status is dg.DagsterRunStatus.CANCELING:
+            # It had ended by itself, just before it was marked.
+            self._instance.report_run_canceled(ended)
         if ended is None or not ended.is_success:
             self._error = self._error or _failure(self._instance, run.run_id)
+
+    def _cancel(self, run_id: str) -> None:
+        """Mark a run as being cancelled, then stop its step: Dagster asks for the run's state as
+        soon as the step has ended. A run that has not come so far is cancelled the next time."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is not None and run.status is dg.DagsterRunStatus.STARTED:
+            self._instance.report_run_canceling(run)
+            self._stop.set()
 
     def outcome(self, duration_s: float) -> Outcome:
         """How everything ended."""
@@ -214,7 +233,6 @@ class _Launch:
 
         def interrupt(_number: int, _frame: FrameType | None) -> None:
             self._interrupted = True
-            self._progress.note("stopping: nothing will be left running")
 
         before = {one: signal.signal(one, interrupt) for one in _INTERRUPTS}
         try:
@@ -238,6 +256,7 @@ class _Launch:
             },
             tags={
                 **self._partition_tags(planned),
+                **process_tags(),
                 "ascii_hydra/engine": config.engine.name.value,
                 "ascii_hydra/mode": config.mode.name.value,
                 "ascii_hydra/cluster": config.cluster.size.value,
@@ -262,7 +281,7 @@ class _Launch:
         rows: dict[str, int] = {}
         begun: dict[str, float] = {}
         for event in execute_run_iterator(InMemoryJob(job), run, self._instance):
-            name = (event.step_key or "").rpartition("__")[2]
+            name = (event.step_key or "").removeprefix(f"{self._settings.config.pipeline.name}__")
             if event.is_step_start:
                 begun[name] = time.monotonic()
                 self._progress.started(name, partition_key(planned.partition))
@@ -323,8 +342,10 @@ class _Launch:
         for one in unmade:
             if one.step not in needs:
                 continue
-            theirs = set((one.partition or "").split("|")) - {""}
-            if theirs <= set(planned.partition.values()) or not planned.partition:
+            dimensions = sorted(self._settings.steps[one.step].config.partitions)
+            theirs = dict(zip(dimensions, (one.partition or "").split("|"), strict=False))
+            # Of a dimension that this run has not, it reads every value.
+            if all(planned.partition.get(name, value) == value for name, value in theirs.items()):
                 return True
         return False
 
@@ -344,8 +365,13 @@ class _Worker(threading.Thread):
             self.fault = fault
 
 
-def _attended(stop: threading.Event) -> type[SparkPipesClient]:
+def _attended(conf: Path, stop: threading.Event) -> SparkPipesClient:
     """The resource of runs that a terminal watches: they stop when it says so."""
+    try:
+        offered = default_choice(conf)
+    except ConfigError:
+        # The UI would refuse this environment; a run may have chosen otherwise on its own.
+        offered = {}
 
     class Attended(SparkPipesClient):
         __doc__ = SparkPipesClient.__doc__
@@ -353,10 +379,20 @@ def _attended(stop: threading.Event) -> type[SparkPipesClient]:
         def local_client(self) -> LocalSparkClient:
             return LocalSparkClient(stop=stop, sink=StepLogs.write_line)
 
-    return Attended
+    return Attended(**offered)
 
 
 def _instance(home: Path) -> dg.DagsterInstance:
+    with first_alone(home):
+        instance = _opened(home)
+        close_abandoned(instance)
+    return instance
+
+
+def _opened(home: Path) -> dg.DagsterInstance:
+    own = yaml.safe_load((home / "dagster.yaml").read_text(encoding="utf-8")) or {}
+    if "compute_logs" in own:
+        return dg.DagsterInstance.from_config(str(home))
     logs = {"module": StepLogs.__module__, "class": StepLogs.__name__}
     folder = {"base_dir": str(home / "storage")}
     return dg.DagsterInstance.from_ref(

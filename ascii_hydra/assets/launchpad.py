@@ -48,36 +48,18 @@ class SparkPipesClient(ConfigurableResource):  # type: ignore[type-arg]
         description="Raw overrides of the configuration: cluster.cores=4",
     )
 
-    def settings(
-        self,
-        *,
-        conf: Path,
-        pipeline: str | None,
-        step: str,
-        choice: StepChoice,
-    ) -> Settings:
-        """The settings of this run for one step.
+    def settings(self, conf: Path, pipeline: str | None) -> Settings:
+        """The settings of this run.
 
         Args:
             conf: the folder of the Hydra configuration.
-            pipeline: option of the group `pipeline` that the step belongs to, or None.
-            step: the step's name.
-            choice: what was chosen for this asset alone.
+            pipeline: option of the group `pipeline` that is run, or None.
 
         Raises:
             ConfigError: the choice is no valid configuration.
         """
-        own = []
-        if choice.engine is not None:
-            own.append(f"engine={choice.engine.value}")
-        if choice.cluster is not None:
-            own.append(f"cluster={choice.cluster.value}")
-        if pipeline is not None:
-            # A step's own engine in conf/pipeline gives way to what is chosen at launch.
-            own = [f"pipeline.steps.{step}.{one}" for one in own]
         chosen = [f"{name}={getattr(self, name).value}" for name in ("engine", "mode", "cluster")]
-        overrides = [*chosen, *self.overrides, *own, *choice.overrides]
-        return _settled(conf, tuple(for_pipeline(pipeline, overrides)))
+        return _settled(conf, tuple(for_pipeline(pipeline, [*chosen, *self.overrides])))
 
     def pipes_client(self, engine: Engine) -> LocalSparkClient:
         """The Pipes client of an engine."""
@@ -125,13 +107,15 @@ def launch_choice(settings: Settings, overrides: Sequence[str]) -> dict[str, Any
         "mode": config.mode.name.value,
         "cluster": config.cluster.size.value,
     }
-    # A choice that the Enums already carry is not repeated: in the launchpad it would win over
-    # the Enum that a person changes there.
-    kept = [
-        one
-        for one in overrides
-        if override_key(one) != "action"
-        and one != f"{override_key(one)}={chosen.get(override_key(one))}"
-        and not override_key(one).startswith("launch.")
-    ]
+    last = {override_key(one): one for one in overrides}
+    kept = []
+    for one in overrides:
+        key = override_key(one)
+        if key == "action" or key.startswith("launch."):
+            continue
+        # Of a choice only the last word counts, and not even that where the Enums carry it: in the
+        # launchpad it would win over the Enum that a person changes there.
+        if key in chosen and (one != last[key] or one == f"{key}={chosen[key]}"):
+            continue
+        kept.append(one)
     return {**chosen, "overrides": kept}

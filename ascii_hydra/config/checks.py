@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from ascii_hydra.config.problems import Problem, one_of
 from ascii_hydra.config.schema import (
@@ -20,6 +21,34 @@ from ascii_hydra.step.choices import Engine, ExecutionMode
 # Dagster allows no other characters in a name, and a folder is made of it.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MASTER = re.compile(r"local(\[[0-9*]+\])?|spark://[^\s,/]+:\d+(,[^\s,/]+:\d+)*")
+
+
+_SECRET = re.compile(r"secret|passw|credential|token(?![a-z])|access[._-]?key", re.IGNORECASE)
+
+
+def secret_problems(value: Any, where: str = "") -> Iterator[Problem]:
+    """Values that look like secrets by their key, or by the variable that they are taken from.
+
+    The composed configuration is printed, kept beside the results and shown in the UI.
+
+    Args:
+        value: plain data; an interpolation is still written as one.
+        where: its full key.
+    """
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from secret_problems(one, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, list):
+        for number, one in enumerate(value):
+            yield from secret_problems(one, f"{where}[{number}]")
+    elif isinstance(value, str) and value:
+        from_variable = re.findall(r"\$\{oc\.env:([^},]+)", value)
+        if _SECRET.search(where) or any(_SECRET.search(one) for one in from_variable):
+            yield Problem(
+                where,
+                "looks like a secret, and a configuration is printed and kept in many places."
+                " Leave it in the environment, where the step finds it.",
+            )
 
 
 def pipeline_problems(pipeline: PipelineConfig, script_root: Path) -> Iterator[Problem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +35,8 @@ def explained(fault: BaseException, conf: Path) -> str:
     text = str(fault)
     cause = str(fault.__cause__) if fault.__cause__ is not None else ""
     said = (
-        _unknown_override(text, conf)
+        _unknown_option(text)
+        or _unknown_override(text, conf)
         or _other_engine(text, cause)
         or _missing_size(text, conf)
         or _missing_plugin(text)
@@ -50,6 +52,20 @@ def _yaml(fault: MarkedYAMLError) -> str:
 
 def _useful(cause: str) -> Sequence[str]:
     return [line for line in cause.splitlines() if "object_type" not in line and line.strip()]
+
+
+def _unknown_option(text: str) -> str | None:
+    """`Could not find 'mode/fulll'`, with the options in one line and the one that was meant."""
+    found = re.search(
+        r"Could not find '([\w/]+)/(\w+)'\s+Available options in '[\w/]+':((?:\n\t\S+)+)", text
+    )
+    if found is None or found[1].startswith("hydra/"):
+        return None
+    group, name, options = found[1], found[2], found[3].split()
+    close = difflib.get_close_matches(name, options, n=1)
+    meant = f" Did you mean {group}={close[0]}?" if close else ""
+    what = f"could not find '{group}/{name}'.{meant} Available options: {', '.join(options)}."
+    return str(Problem(f"{group}={name}", what))
 
 
 def _unknown_override(text: str, conf: Path) -> str | None:

@@ -20,7 +20,12 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ascii_hydra.config.checks import engine_problems, launch_problems, pipeline_problems
+from ascii_hydra.config.checks import (
+    engine_problems,
+    launch_problems,
+    pipeline_problems,
+    secret_problems,
+)
 from ascii_hydra.config.compose import composed, project_folder, shipped_folder
 from ascii_hydra.config.problems import ConfigError, Problem, one_of, unknown_key
 from ascii_hydra.config.schema import (
@@ -69,6 +74,12 @@ class StepSettings:
     script: Path
     py_files: tuple[Path, ...]
 
+    @property
+    def yaml(self) -> str:
+        """The engine and the cluster that the step runs with, as text."""
+        own = {"engine": _as_data(self.engine), "cluster": _as_data(self.cluster)}
+        return OmegaConf.to_yaml(OmegaConf.create(own))
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -113,7 +124,9 @@ def settle(config: DictConfig, overrides: Sequence[str], conf: Path | None = Non
         ConfigError: with every problem found.
     """
     problems: list[Problem] = []
-    plain = _plain(_with_whole_paths(config), "", problems)
+    whole = _with_whole_paths(config)
+    problems += secret_problems(OmegaConf.to_container(whole))
+    plain = _plain(whole, "", problems)
     chosen = _chosen_engine(plain, problems)
     if chosen is None:
         raise ConfigError(problems)
@@ -135,8 +148,8 @@ def settle(config: DictConfig, overrides: Sequence[str], conf: Path | None = Non
         config=settled,
         steps={name: steps[name] for name in _in_order(settled.pipeline)},
         overrides=tuple(overrides),
-        yaml=OmegaConf.to_yaml(OmegaConf.create(_as_data(settled))),
-        digest=_digest(settled),
+        yaml=OmegaConf.to_yaml(OmegaConf.create(_identity(settled, steps))),
+        digest=_digest(settled, steps),
         notices=tuple(_notices(settled, overrides)),
     )
 
@@ -271,8 +284,18 @@ def _as_data(value: Any) -> Any:
     return value
 
 
-def _digest(config: Config) -> str:
-    identity = _as_data(config)
+def _identity(config: Config, steps: Mapping[str, StepSettings]) -> dict[str, Any]:
+    """Everything that was settled, with what a step's own engine and cluster were composed to."""
+    own = {
+        name: {"engine": _as_data(step.engine), "cluster": _as_data(step.cluster)}
+        for name, step in steps.items()
+        if (step.engine, step.cluster) != (config.engine, config.cluster)
+    }
+    return {**_as_data(config), **({"own": own} if own else {})}
+
+
+def _digest(config: Config, steps: Mapping[str, StepSettings]) -> str:
+    identity = _identity(config, steps)
     del identity["action"], identity["launch"]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -281,15 +304,41 @@ def _digest(config: Config) -> str:
 
 
 def settled_step(
-    settings: Settings, name: str, step: StepConfig, script_root: Path, conf: Path | None = None
+    settings: Settings,
+    name: str,
+    step: StepConfig,
+    script_root: Path,
+    conf: Path | None = None,
+    own_overrides: Sequence[str] = (),
 ) -> StepSettings:
-    """The settings of a step that is in no pipeline of conf/, for a settled run.
+    """The settings of a step of a settled run, with what was chosen for this step alone.
+
+    Args:
+        settings: the run's.
+        name, step, script_root: the step, and the folder of its script.
+        conf: the folder that the run was composed from, if not the shipped one.
+        own_overrides: raw overrides of `engine.` and `cluster.` for this step.
 
     Raises:
         ConfigError: with every problem found.
     """
-    problems: list[Problem] = []
-    made = _step(settings.config, name, step, script_root, settings.overrides, conf, problems)
+    problems = [
+        Problem(one, "a step's own overrides are of engine. or cluster. alone.")
+        for one in own_overrides
+        if not override_key(one).startswith(("engine.", "cluster."))
+    ]
+    if problems:
+        raise ConfigError(problems)
+    made = _step(
+        settings.config,
+        name,
+        step,
+        script_root,
+        settings.overrides,
+        conf,
+        problems,
+        own_overrides=own_overrides,
+    )
     if settings.config.action is Action.run:
         problems += launch_problems(settings.config, {name: made.engine})
     if problems:
@@ -305,8 +354,9 @@ def _step(
     overrides: Sequence[str],
     conf: Path | None,
     problems: list[Problem],
+    own_overrides: Sequence[str] = (),
 ) -> StepSettings:
-    engine, cluster = _own_engine(config, name, step, overrides, conf, problems)
+    engine, cluster = _own_engine(config, name, step, overrides, conf, problems, own_overrides)
     problems += engine_problems(engine, config.mode.name)
     return StepSettings(
         name=name,
@@ -326,17 +376,22 @@ def _own_engine(
     overrides: Sequence[str],
     conf: Path | None,
     problems: list[Problem],
+    own_overrides: Sequence[str],
 ) -> tuple[EngineConfig, ClusterConfig]:
     """The engine and cluster of a step: the run's, or freshly composed for a step that names
     its own. Raw overrides of `engine.` reach steps on the run's engine, those of `cluster.` steps
-    on the run's engine and size: they were written for these."""
+    on the run's engine and size: they were written for these. A step's own come last."""
     engine = step.engine or config.engine.name
     size = step.cluster or config.cluster.size
-    if (engine, size) == (config.engine.name, config.cluster.size):
+    as_run = (engine, size) == (config.engine.name, config.cluster.size)
+    if as_run and not own_overrides:
         return config.engine, config.cluster
-    foreign = ("engine.", "cluster.") if engine is not config.engine.name else ("cluster.",)
-    kept = [one for one in overrides if not override_key(one).startswith(foreign)]
-    own = composed([*kept, f"engine={engine.value}", f"cluster={size.value}"], conf)
+    foreign: tuple[str, ...] = ()
+    if not as_run:
+        foreign = ("engine.", "cluster.") if engine is not config.engine.name else ("cluster.",)
+    kept = [one for one in overrides if not override_key(one).startswith(foreign or ("\0",))]
+    named = [f"engine={engine.value}", f"cluster={size.value}"] if not as_run else []
+    own = composed([*kept, *named, *own_overrides], conf)
     found: list[Problem] = []
     plain = {key: _plain(own[key], key, found) for key in ("engine", "cluster")}
     engine_type, cluster_type = ENGINES[engine]

@@ -9,15 +9,19 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ascii_hydra.engines.spark_launch import Installation, SparkMissingError, step_environment
 
 _BUILD_TIMEOUT_S = 300.0
+_COMMAND = "python -m ascii_hydra.engines.class_archive"
+_failed: set[str] = set()  # places of archives that could not be built, nor that be written down
 
 
 def folder() -> Path:
@@ -43,16 +47,17 @@ def existing(installed: Installation) -> Path | None:
     """The archive that fits, or None."""
     for archive in folder().glob(f"{stem(installed)}-*.jsa"):
         # Java passes over an archive that does not fit, but not over one that was cut short.
-        if archive.stem.rpartition("-")[2] == str(archive.stat().st_size):
-            return archive
+        with suppress(FileNotFoundError):  # removed meanwhile
+            if archive.stem.rpartition("-")[2] == str(archive.stat().st_size):
+                return archive
     return None
 
 
-def ensured(say: Callable[[str], None]) -> Path | None:
+def ensured(say: Callable[[str], None], *, again: bool = False) -> Path | None:
     """The archive that fits, built now if it is missing.
 
-    None where it cannot be built: everything works without it, only slower. `say` gets one line
-    before a build, and one if it failed.
+    None where it cannot be built: everything works without it, only slower. A build that failed
+    is not tried once more unless `again`. `say` gets one line before a build, and one if it failed.
     """
     try:
         installed = Installation.found()
@@ -64,21 +69,45 @@ def ensured(say: Callable[[str], None]) -> Path | None:
     # Here, for that module looks for archives itself.
     from ascii_hydra.engines.spark_jvm import JvmStartError
 
-    say(f"Archiving Spark's classes once, for quicker starts (about 40 s): {folder()}")
-    try:
-        return _built(installed)
-    except (OSError, subprocess.SubprocessError, JvmStartError) as fault:
-        say(f"The archive could not be built, steps start more slowly: {fault}")
+    failed = _failure_marker(installed)
+    if not again and (str(failed) in _failed or _is_there(failed)):
         return None
+    try:
+        return _built(installed, say, again=again)
+    except (OSError, subprocess.SubprocessError, JvmStartError, SparkMissingError) as fault:
+        say(
+            f"The archive could not be built, steps start more slowly: {fault}"
+            f" (to try again: {_COMMAND})"
+        )
+        _failed.add(str(failed))
+        with suppress(OSError):
+            failed.write_text(f"{fault}\n")
+    return None
 
 
-def _built(installed: Installation) -> Path:
+def _failure_marker(installed: Installation) -> Path:
+    return folder() / f"{stem(installed)}.failed"
+
+
+def _is_there(file: Path) -> bool:
+    return os.path.exists(file)  # noqa: PTH110 - pathlib's raises where it may not look
+
+
+def _built(installed: Installation, say: Callable[[str], None], *, again: bool) -> Path | None:
     kept = folder()
     kept.mkdir(parents=True, exist_ok=True)
+    failed = _failure_marker(installed)
+    with tempfile.TemporaryFile(dir=kept):  # before anything is said: it can be written
+        pass
     with (kept / "lock").open("w") as lock:
+        say(f"Archiving Spark's classes once, for quicker starts (about 40 s): {kept}")
         fcntl.flock(lock, fcntl.LOCK_EX)  # two at once: the second waits and finds it done
         if (archive := existing(installed)) is not None:
             return archive
+        if _is_there(failed) and not again:  # the first one found that it cannot be done
+            return None
+        for left in kept.glob("building-*"):  # by a build that was killed
+            shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix="building-", dir=kept) as name:
             draft = Path(name, "classes.jsa")
             _train(draft, Path(name))
@@ -87,9 +116,10 @@ def _built(installed: Installation) -> Path:
             archive = kept / f"{stem(installed)}-{draft.stat().st_size}.jsa"
             draft.replace(archive)
         place = "-".join(archive.stem.split("-")[:2])
-        for stale in kept.glob(f"{place}-*.jsa"):
+        for stale in (*kept.glob(f"{place}-*.jsa"), *kept.glob(f"{place}-*.failed")):
             if stale != archive:
                 stale.unlink(missing_ok=True)
+        _failed.discard(str(failed))
     return archive
 
 
@@ -142,4 +172,5 @@ def _stamp(file: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if ensured(lambda line: print(line, flush=True)) else 1)  # noqa: T201
+    # Without an archive everything works: what cannot be built is said, and is no fault.
+    ensured(lambda line: print(line, flush=True), again=True)  # noqa: T201

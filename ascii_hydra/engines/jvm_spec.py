@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from ascii_hydra.engines import class_archive
 from ascii_hydra.engines.local_request import LocalRequest
+from ascii_hydra.engines.own_folder import OwnFolder
 from ascii_hydra.engines.spark_launch import Installation, driver_conf
 
 
@@ -64,10 +64,10 @@ def launch_settings(spec: JvmSpec, installed: Installation, temporary: Path) -> 
     return {**own, **asked}
 
 
-def temporary_folder(spec: JvmSpec) -> Path:
+def temporary_folder(spec: JvmSpec) -> OwnFolder:
     """A new folder for all temporary files of a driver, on the disk that Spark is told to use."""
     asked = dict(spec.launch_conf).get("spark.local.dir") or os.environ.get("SPARK_LOCAL_DIRS", "")
     base = asked.split(",")[0].strip() or None
     if base is not None:
         Path(base).mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix="ascii_hydra-spark-", dir=base))
+    return OwnFolder("spark", base)

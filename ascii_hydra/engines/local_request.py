@@ -30,6 +30,8 @@ class LocalRequest:
         step: the step's name as people know it.
         script: absolute path of the Python script.
         arguments: the step's own arguments, without Spark settings and Pipes bootstrap.
+        output: folder or URI that the step overwrites; a folder of this machine is kept from other
+            runs meanwhile.
         spark_conf: Spark settings, `spark.master` among them; they reach the step as
             `--spark-conf KEY=VALUE`.
         driver_memory_mib: heap of the Spark driver; with a local master also that of all tasks.
@@ -44,6 +46,7 @@ class LocalRequest:
     step: str
     script: str
     arguments: tuple[str, ...] = ()
+    output: str = ""
     spark_conf: Mapping[str, str] = field(default_factory=dict)
     driver_memory_mib: int = 1024
     small_data: bool = False

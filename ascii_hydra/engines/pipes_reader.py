@@ -7,29 +7,41 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from dagster import DagsterError, PipesMessageReader
 from dagster._check import CheckError
 from dagster._core.errors import DagsterPipesExecutionError
-from dagster_pipes import PipesDefaultMessageWriter, PipesException, PipesParams
+from dagster_pipes import (
+    PIPES_PROTOCOL_VERSION_FIELD,
+    Method,
+    PipesDefaultMessageWriter,
+    PipesException,
+    PipesParams,
+)
+
+from ascii_hydra.engines.own_folder import OwnFolder
 
 if TYPE_CHECKING:
     from dagster import PipesMessageHandler
 
 _TICK_S = 0.02
 _SHOWN = 500
-# Beside bad JSON: Dagster's handler looks at the fields, each fault in its own way.
-_NO_MESSAGE = (
+_METHODS = get_args(Method)
+# Dagster's handler looks at the fields of a message, and has several ways of refusing them.
+_REFUSALS = (
     *(ValueError, LookupError, TypeError, AttributeError),
     *(CheckError, DagsterError, DagsterPipesExecutionError),
 )
+
+
+class RejectedReportError(Exception):
+    """A step sent a message that Dagster does not accept. The text follows the step's name."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +52,7 @@ class Report:
         opened: the step got as far as opening Pipes.
         closed: it also closed Pipes: nothing that it reported is missing.
         exception: the exception it closed with, or None.
-        malformed: how many lines were no messages.
+        malformed: how many lines were no Pipes messages.
     """
 
     opened: bool = False
@@ -66,24 +78,41 @@ class Messages:
         return Report(self._opened, self._closed, self._exception, self._malformed)
 
     def take(self, line: bytes) -> None:
-        """Handle one line. What is no message is logged as a warning, and counted."""
+        """Handle one line. What is no Pipes message is logged as a warning, and counted.
+
+        Raises RejectedReportError for a message that Dagster does not accept: what it was to
+        report is missing, so the step cannot count as successful.
+        """
+        text = line.decode("utf-8", "replace")
+        shown = f"{text[:_SHOWN]}{'…' if len(text) > _SHOWN else ''}"
         try:
-            message: Any = json.loads(line)
-            method = message["method"]
-            self._handler.handle_message(message)
-        except _NO_MESSAGE as fault:
+            message = _message(line)
+        except ValueError as fault:
             self._malformed += 1
-            text = line.decode("utf-8", "replace")
-            self._warn(
-                f"a Pipes message could not be read ({type(fault).__name__}: {fault}) and is"
-                f" skipped: {text[:_SHOWN]}{'…' if len(text) > _SHOWN else ''}"
-            )
+            self._warn(f"a Pipes message could not be read ({fault}) and is skipped: {shown}")
             return
-        if method == "opened":
-            self._opened = True
-        elif method == "closed":
-            self._closed = True
-            self._exception = (message.get("params") or {}).get("exception")
+        try:
+            self._handler.handle_message(message)
+            if message["method"] == "opened":
+                self._opened = True
+            elif message["method"] == "closed":
+                self._closed = True
+                self._exception = (message.get("params") or {}).get("exception")
+        except _REFUSALS as fault:
+            raise RejectedReportError(
+                f"sent a Pipes message that Dagster rejects ({type(fault).__name__}: {fault}):"
+                f" {shown}"
+            ) from fault
+
+
+def _message(line: bytes) -> Any:
+    """A line as a Pipes message: of a method that we know, or of a newer version than ours."""
+    message = json.loads(line)
+    if not isinstance(message, dict):
+        raise ValueError("no JSON object")
+    if message.get("method") not in _METHODS and PIPES_PROTOCOL_VERSION_FIELD not in message:
+        raise ValueError("none of Pipes' methods")
+    return message
 
 
 class FileReader(PipesMessageReader):
@@ -113,8 +142,8 @@ class FileReader(PipesMessageReader):
         if self._messages is not None:
             raise RuntimeError("a FileReader serves one session")
         self._messages = Messages(handler, self._warn)
-        with tempfile.TemporaryDirectory(prefix="ascii_hydra-pipes-") as folder:
-            path = Path(folder, "messages")
+        with OwnFolder("pipes") as folder:
+            path = folder / "messages"
             path.touch(mode=0o600)
             self._thread = threading.Thread(
                 target=self._read, args=(path, self._messages), name="pipes-reader", daemon=True

@@ -2,7 +2,8 @@
 
 Every descendant inherits a random mark in its environment. So those are found, too, that made a
 session of their own or lost their parent, as pyspark's worker daemon does. What gets away: a
-process that first drops its environment, then its session, and then its parent.
+process that first drops its environment and then loses its parent, if it also left its session or
+the first process of that has ended.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import IO
 
 import psutil
+
+from ascii_hydra.engines.own_folder import sweep
 
 MARK = "ASCII_HYDRA_PROCESS"
 _KILL_TIMEOUT_S = 10.0
@@ -79,7 +83,13 @@ class ProcessTree:
 
     def alive(self) -> list[psutil.Process]:
         """Every living process of the tree; the dead that wait to be reaped are not counted."""
-        return marked(self.mark, None if self._process is None else self._process.pid)
+        leader = self._process
+        if leader is not None and leader.returncode is None:
+            found = marked(self.mark, leader.pid)
+            if leader.returncode is None:
+                return found
+        # Once it has been reaped, its number may be another process's: then the mark alone tells.
+        return marked(self.mark)
 
     def _surely_alive(self) -> list[psutil.Process]:
         """As `alive`, but looks twice: a process in the middle of an exec shows no environment."""
@@ -157,4 +167,7 @@ def _signal(processes: Sequence[psutil.Process], number: signal.Signals) -> None
 if __name__ == "__main__":  # started by a step whose own starter died: see step_process.py
     orphans = ProcessTree()
     orphans.mark = sys.argv[1]
-    orphans.stop(grace_s=float(sys.argv[2]))
+    try:
+        orphans.stop(grace_s=float(sys.argv[2]))
+    finally:
+        sweep(tempfile.gettempdir())

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from dagster import (
+    AssetCheckResult,
     AssetExecutionContext,
     DagsterExecutionInterruptedError,
     Failure,
+    MaterializeResult,
     MetadataValue,
     OpExecutionContext,
     PipesClient,
@@ -29,10 +31,10 @@ from dagster import (
 from dagster._core.pipes.client import PipesClientCompletedInvocation
 from dagster_pipes import PipesExtras
 
-from ascii_hydra.engines import spark_jvm
+from ascii_hydra.engines import output_lock, spark_jvm
 from ascii_hydra.engines.jvm_spec import JvmSpec, launch_settings, temporary_folder
 from ascii_hydra.engines.local_request import LocalRequest, local_conf
-from ascii_hydra.engines.pipes_reader import FileReader
+from ascii_hydra.engines.pipes_reader import FileReader, RejectedReportError
 from ascii_hydra.engines.process_tree import ProcessTree
 from ascii_hydra.engines.spark_launch import Installation, SparkMissingError, step_environment
 from ascii_hydra.engines.step_output import Sink, StepOutput, to_own_output
@@ -80,6 +82,21 @@ class LocalSparkClient(PipesClient):
         Raises dagster.Failure if the step failed, and DagsterExecutionInterruptedError or
         KeyboardInterrupt if it was interrupted; by then the step has been stopped.
         """
+        try:
+            with output_lock.locked(request.output, request.step, context.log.warning):
+                return self._run(context, request, extras)
+        except output_lock.OutputTakenError as taken:
+            raise Failure(
+                f"{request.step} cannot start: {request.output} is being written by another run"
+                f" (process {taken.holder}); wait for it, or choose another output."
+            ) from None
+
+    def _run(
+        self,
+        context: OpExecutionContext | AssetExecutionContext,
+        request: LocalRequest,
+        extras: PipesExtras | None,
+    ) -> PipesClientCompletedInvocation:
         reader = FileReader(warn=context.log.warning)
         output = StepOutput(self._sink, folder=self._log_folder, name=request.step)
         with open_pipes_session(
@@ -96,6 +113,8 @@ class LocalSparkClient(PipesClient):
                 evidence = run.evidence()
             except (spark_jvm.JvmStartError, SparkMissingError) as fault:
                 raise Failure(f"{request.step} could not start: {fault}") from None
+            except RejectedReportError as rejection:
+                raise Failure(f"{request.step} {rejection}") from None
             except InterruptedError as interruption:
                 raise DagsterExecutionInterruptedError(str(interruption)) from None
             if run.left_behind:
@@ -105,6 +124,8 @@ class LocalSparkClient(PipesClient):
         sentence = cause(evidence)
         if sentence is not None:
             raise Failure(sentence, metadata=_metadata(request, evidence, output.files)) from None
+        if strange := _strange(context, session.message_handler.get_reported_results()):
+            raise Failure(f"{request.step} reported {strange}, which its asset does not have")
         malformed = reader.report.malformed
         return PipesClientCompletedInvocation(
             session, metadata={"pipes/malformed_messages": malformed} if malformed else None
@@ -168,8 +189,7 @@ class _Run:
         """Settings and variables with which the step's pyspark starts a JVM itself."""
         installed = Installation.found()
         spec = JvmSpec.of(self._request)
-        temporary = temporary_folder(spec)
-        stack.callback(shutil.rmtree, temporary, ignore_errors=True)
+        temporary = stack.enter_context(temporary_folder(spec))
         settings = launch_settings(spec, installed, temporary)
         variables = {**installed.environment(), "SPARK_LOCAL_DIRS": str(temporary)}
         return {**settings, **self._request.spark_conf, **_only_launch(settings)}, variables
@@ -241,6 +261,25 @@ def _only_launch(settings: Mapping[str, str]) -> dict[str, str]:
     """The settings in which the caller's and ours are already merged."""
     names = ("spark.driver.memory", "spark.driver.extraJavaOptions")
     return {name: settings[name] for name in names}
+
+
+def _strange(
+    context: OpExecutionContext | AssetExecutionContext,
+    results: Sequence[MaterializeResult[Any] | AssetCheckResult],
+) -> str | None:
+    """A report of something else than this asset and its checks: Dagster would not name it."""
+    if not context.has_assets_def:
+        return None
+    checks = {(key.asset_key, key.name) for key in context.assets_def.check_keys}
+    for result in results:
+        key = result.asset_key
+        if isinstance(result, MaterializeResult):
+            if key is not None and key not in context.selected_asset_keys:
+                return f"the asset {key.to_user_string()!r}"
+        elif (key, result.check_name) not in checks:
+            asset = key.to_user_string() if key is not None else "?"
+            return f"the check {result.check_name!r} of {asset!r}"
+    return None
 
 
 def _metadata(

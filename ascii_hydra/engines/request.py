@@ -33,6 +33,7 @@ def _local(run: StepRun, engine: PySparkEngine, cluster: PySparkCluster) -> Loca
     conf.update(_as_strings(settings.config.local_spark_config))
     return LocalRequest(
         step=settings.name,
+        output=run.output,
         script=str(settings.script),
         arguments=(
             *run.arguments(),

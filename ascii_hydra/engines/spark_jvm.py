@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import shutil
 import tempfile
 import threading
 import time
@@ -24,6 +23,7 @@ __all__ = ["JvmSpec", "JvmStartError", "Lease", "SparkJvm", "close_all", "leased
 
 _START_TIMEOUT_S = 120.0
 _TICK_S = 0.01
+_ANSWER_S = 3.0  # a JVM that is asked whether it is free, and says nothing for so long, hangs
 
 
 class JvmStartError(Exception):
@@ -44,7 +44,8 @@ class SparkJvm:
         self.spec = spec
         self.served = 0
         self._tree = ProcessTree()
-        self._temporary = temporary_folder(spec)
+        self._folder = temporary_folder(spec)
+        self._temporary = self._folder.path
         # Already unlinked: it needs no reader while no step runs, and never outlives the two of us.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         self._stdin: int | None = None
@@ -127,7 +128,7 @@ class SparkJvm:
         return self._tree.exit_code
 
     def is_free(self) -> bool:
-        """Whether it lives and holds no SparkContext, as after a step that cleaned up."""
+        """Whether it lives, answers and holds no SparkContext, as after a step that cleaned up."""
         if self._tree.ended.is_set() or self._fault is not None:
             return False
         if self.served == 0:
@@ -141,7 +142,7 @@ class SparkJvm:
 
         port, secret = self.connection()
         client = ClientServer(
-            java_parameters=JavaParameters(port=port, auth_token=secret),
+            java_parameters=JavaParameters(port=port, auth_token=secret, read_timeout=_ANSWER_S),
             python_parameters=PythonParameters(port=0, eager_load=False),
         )
         try:
@@ -168,7 +169,7 @@ class SparkJvm:
         self._tree.kill()
         self._hang_up()
         self._log.close()
-        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._folder.remove()
         with suppress(ValueError):  # closed before
             _living.remove(self)
 
@@ -197,7 +198,7 @@ class Lease:
 
 
 _idle: list[SparkJvm] = []  # at most one, so that memory is taken once
-_leased: list[SparkJvm] = []
+_leased: list[SparkJvm] = []  # at most one, too
 _lock = threading.Lock()
 _returned = threading.Condition(_lock)
 
@@ -237,15 +238,25 @@ def _taken(spec: JvmSpec, stop: threading.Event | None) -> SparkJvm:
             if stop is not None and stop.is_set():
                 raise InterruptedError("stopped while another step was using Spark's JVM")
             _returned.wait(0.1)
-        while _idle:
-            jvm = _idle.pop()
-            if jvm.spec == spec and jvm.is_free():
-                break
-            jvm.close()
-        else:
-            jvm = SparkJvm(spec)
+        fresh = not _idle
+        jvm = SparkJvm(spec) if fresh else _idle.pop()
+        # Before it is known to be of use: nobody else may take it, or start another, meanwhile.
         _leased.append(jvm)
-        return jvm
+    try:
+        # Without the lock: the JVM may hang.
+        if not fresh and not (jvm.spec == spec and jvm.is_free()):
+            jvm.close()
+            if stop is not None and stop.is_set():
+                raise InterruptedError("stopped while Spark's JVM was replaced")
+            with _lock:
+                jvm = _leased[0] = SparkJvm(spec)
+    except BaseException:
+        with _lock:
+            _leased.clear()
+            _returned.notify_all()
+        jvm.close()
+        raise
+    return jvm
 
 
 def close_all() -> None:

@@ -45,7 +45,12 @@ class StepRun:
 
 
 def output_folder(base: str, partition: Mapping[str, str]) -> str:
-    """The folder of one partition: `base/dimension=value/...`, the values escaped as in a URL so
-    that no value can leave its folder or be taken for a pattern."""
-    parts = (f"{name}={quote(value, safe=' ')}" for name, value in partition.items())
+    """The folder of one partition: `base/dimension=value/...`."""
+    parts = (f"{name}={escaped(value)}" for name, value in partition.items())
     return "/".join([base.rstrip("/"), *parts])
+
+
+def escaped(value: str) -> str:
+    """A partition's value as a part of a path, escaped as in a URL: no value can leave its folder
+    or be taken for a pattern."""
+    return quote(value, safe=" ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -68,7 +69,8 @@ class Progress:
         if self._live is not None:
             # The final table takes its place.
             self._live.transient = True
-            self._live.stop()
+            with suppress(OSError):  # the terminal may have been closed
+                self._live.stop()
 
     def expect(self, step: str, *, engine: str, cluster: str, output: str, total: int) -> None:
         """A step that will run, `total` times."""
@@ -99,7 +101,8 @@ class Progress:
 
     def _plain(self, line: str) -> None:
         if self._live is None:
-            print(line, file=sys.stdout, flush=True)  # noqa: T201
+            with suppress(OSError):  # nobody reads any more; the run goes on all the same
+                print(line, file=sys.stdout, flush=True)  # noqa: T201
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, caption=self._note, caption_justify="left")
@@ -188,6 +191,9 @@ def show(outcome: Outcome, console: Console | None = None) -> None:
     if outcome.error is not None:
         gap = "\n" if outcome.steps else ""
         console.print(f"{gap}{outcome.error}", markup=False, highlight=False)
+    if outcome.steps:
+        total = _seconds(outcome.duration_s or 0.0)
+        console.print(f"\n{outcome.ending.value} in {total}; history: make start", highlight=False)
 
 
 def _shortened(text: str) -> str:

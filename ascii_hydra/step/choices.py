@@ -10,6 +10,9 @@ class Engine(str, Enum):
     emr = "emr"
     databricks = "databricks"
 
+    def __str__(self) -> str:
+        return self.value
+
 
 class ExecutionMode(str, Enum):
     """How much data a step reads, and where that data lives."""
@@ -17,3 +20,6 @@ class ExecutionMode(str, Enum):
     small_dev_sample_local = "small_dev_sample_local"
     small_dev_sample_s3 = "small_dev_sample_s3"
     full = "full"
+
+    def __str__(self) -> str:
+        return self.value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from functools import partial
 
 from dagster_pipes import PipesContext
@@ -39,7 +39,7 @@ class EdgesStep(SparkStep):
         from webgraph_rows import ROWS, rows_of_files
         from webgraph_tables import FAULTS, LINKS, PAGES
 
-        started = datetime.now(UTC)
+        started = datetime.now(timezone.utc)
         crawl, folder = self.partition["crawl"], self.parameters["input"]
         paths = warc_paths(folder, crawl)
         context.log.info(f"crawl {crawl}: reading {len(paths)} WARC files")
@@ -122,7 +122,7 @@ class EdgesStep(SparkStep):
         context.report_asset_materialization(
             metadata={
                 "started_at": started.isoformat(),
-                "ended_at": datetime.now(UTC).isoformat(),
+                "ended_at": datetime.now(timezone.utc).isoformat(),
                 "dagster/row_count": of_links["rows"],
                 "dagster/column_schema": table_schema(links.schema),
                 "dagster/uri": f"{self.output}/links",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 from dagster_pipes import PipesContext
 from pyspark.sql import SparkSession
@@ -32,7 +32,7 @@ class GraphAggrStep(SparkStep):
         # can be imported there only once it is up.
         from webgraph_tables import GRAPH, GRAPH_AGGR
 
-        started = datetime.now(UTC)
+        started = datetime.now(timezone.utc)
         crawl, query = self.partition["crawl"], self.partition["query"]
         graph = spark.read.schema(GRAPH).parquet(self.inputs["graph"])
         (
@@ -62,7 +62,7 @@ class GraphAggrStep(SparkStep):
         context.report_asset_materialization(
             metadata={
                 "started_at": started.isoformat(),
-                "ended_at": datetime.now(UTC).isoformat(),
+                "ended_at": datetime.now(timezone.utc).isoformat(),
                 "dagster/row_count": count["rows"],
                 "dagster/column_schema": table_schema(written.schema),
                 "dagster/uri": self.output,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 from dagster_pipes import PipesContext
 from pyspark.sql import SparkSession
@@ -32,7 +32,7 @@ class NodesStep(SparkStep):
         from webgraph_input import seeds
         from webgraph_tables import NODES, REJECTS
 
-        started = datetime.now(UTC)
+        started = datetime.now(timezone.utc)
         query = self.partition["query"]
         domains = Nodes(bool(self.parameters.get("private_suffixes", False)))
         found, rejected = seeds(self.parameters["input"], query, domains)
@@ -51,7 +51,7 @@ class NodesStep(SparkStep):
         context.report_asset_materialization(
             metadata={
                 "started_at": started.isoformat(),
-                "ended_at": datetime.now(UTC).isoformat(),
+                "ended_at": datetime.now(timezone.utc).isoformat(),
                 "dagster/row_count": count["rows"],
                 "dagster/column_schema": table_schema(written.schema),
                 "dagster/uri": f"{self.output}/nodes",

@@ -52,7 +52,7 @@ def warc_paths(folder: str, crawl: str) -> list[str]:
     """
     paths: dict[str, list[str]] = {}
     for _, row in _rows(folder, "manifest.csv", ("crawl", "format", "path")):
-        if row["format"].lower() == "warc" and row["path"]:
+        if row["format"].lower() == "warc" and row["crawl"] and row["path"]:
             paths.setdefault(row["crawl"], []).append(row["path"])
     if crawl not in paths:
         raise ValueError(
@@ -125,11 +125,16 @@ def with_scheme(url: str) -> str:
 
 
 def _rows(folder: str, name: str, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a CSV file with their number from 1 (without the header), all values stripped."""
+    """The rows of a CSV file with their number from 1 (without the header).
+
+    Read as the orchestrator reads it for the partitions: names and values without the spaces
+    around them.
+    """
     with opened(joined(folder, name)) as stream:
         # utf-8-sig: spreadsheets write a mark in front.
         table = csv.DictReader(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""))
-        missing = [column for column in columns if column not in (table.fieldnames or ())]
+        table.fieldnames = [column.strip() for column in table.fieldnames or ()]
+        missing = [column for column in columns if column not in table.fieldnames]
         if missing:
             raise ValueError(f"{name} has no column {', '.join(missing)}")
         for number, row in enumerate(table, start=1):

@@ -14,7 +14,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
@@ -249,7 +249,7 @@ def sortable_date(value: str) -> str | None:
         moment = datetime(
             *(int(part or least) for part, least in ((year, 1), (month, 1), (day, 1))),
             *(int(part or 0) for part in (hour, minute)),
-            tzinfo=UTC,
+            tzinfo=timezone.utc,
         )
         # A leap second is not known to datetime; as a duration it is.
         moment += timedelta(seconds=int(second or 0))
@@ -328,7 +328,7 @@ def _gunzipped(body: bytes) -> bytes:
 
 def _undeflated(body: bytes) -> bytes:
     # "deflate" means the zlib format; some servers send the bare stream within it.
-    if len(body) >= 2 and body[0] & 0x0F == 8 and int.from_bytes(body[:2]) % 31 == 0:
+    if len(body) >= 2 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0:
         return _inflated(body, zlib.MAX_WBITS, LONGEST_CONTENT)[0]
     try:
         return _inflated(body, -zlib.MAX_WBITS, LONGEST_CONTENT)[0]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
-from ascii_hydra.assets.launchpad import SparkPipesClient, StepChoice, for_pipeline, launch_choice
+from ascii_hydra.assets.launchpad import SparkPipesClient, for_pipeline, launch_choice
 from ascii_hydra.config.compose import composed, conf_folder
+from ascii_hydra.config.problems import ConfigError
 from ascii_hydra.config.schema import ClusterSize
-from ascii_hydra.config.settle import Settings, settle
+from ascii_hydra.config.settle import Settings, settle, settled_step
 from ascii_hydra.engines.local_request import LocalRequest
 from ascii_hydra.engines.request import request
 from ascii_hydra.engines.step_run import output_folder
@@ -74,27 +78,64 @@ def test_a_partition_cannot_leave_its_folder_nor_be_a_pattern() -> None:
     assert output_folder("/data/", {"day": "../x", "query": "*"}) == "/data/day=..%2Fx/query=%2A"
 
 
-def test_a_launch_choice_composes_the_same_elsewhere() -> None:
-    typed = ["cluster=medium", "pipeline=two_steps", "engine.timeout_minutes=7", "launch=ci"]
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        (["cluster=medium", "engine.timeout_minutes=7"], ["engine.timeout_minutes=7"]),
+        # What lost is gone, wherever it came from: it must not win where it is composed again.
+        (["cluster=large", "cluster=medium"], []),
+        (["mode=full", "cluster=medium", "mode=small_dev_sample_local"], []),
+        (["cluster=medium", "pipeline=two_steps", "action=run"], ["pipeline=two_steps"]),
+    ],
+)
+def test_a_launch_choice_composes_the_same_elsewhere(typed: list[str], kept: list[str]) -> None:
     settings = settled(*typed)
     choice = launch_choice(settings, typed)
-    assert choice["overrides"] == ["pipeline=two_steps", "engine.timeout_minutes=7", "launch=ci"]
-    again = SparkPipesClient(**choice).settings(
-        conf=conf_folder(), pipeline="two_steps", step="step_1", choice=StepChoice()
-    )
+    assert choice["overrides"] == kept
+    again = SparkPipesClient(**choice).settings(conf_folder(), "two_steps")
+    assert again.config.cluster.size is ClusterSize.medium
     assert again.digest == settings.digest
 
 
-def test_an_assets_own_choice_wins_for_that_asset_alone() -> None:
-    client = SparkPipesClient(cluster=ClusterSize.medium)
-    settings = client.settings(
-        conf=conf_folder(),
-        pipeline="two_steps",
-        step="step_2",
-        choice=StepChoice(cluster=ClusterSize.large),
-    )
-    assert settings.steps["step_1"].cluster.size is ClusterSize.medium
-    assert settings.steps["step_2"].cluster.size is ClusterSize.large
+@pytest.mark.parametrize(
+    ("run", "named", "own", "cores"),
+    [
+        ([], None, [], 2),
+        (["cluster.cores=1"], None, [], 1),
+        (["cluster.cores=1"], "large", [], 8),  # written for the run's size, not for large
+        (["cluster.cores=1"], "large", ["cluster.cores=3"], 3),
+        (["cluster.cores=1"], None, ["cluster.cores=3"], 3),
+        (["cluster=medium"], "small", [], 2),
+    ],
+)
+def test_what_is_chosen_for_a_step_wins_for_that_step_alone(
+    run: list[str], named: str | None, own: list[str], cores: int
+) -> None:
+    settings = settled(*run)
+    step = settings.config.pipeline.steps["step_1"]
+    if named is not None:
+        step = dataclasses.replace(step, cluster=ClusterSize(named))
+    made = settled_step(settings, "step_1", step, Path("steps"), own_overrides=own)
+    assert made.cluster.cores == cores  # type: ignore[attr-defined]
+    assert f"cores: {cores}" in made.yaml
+
+
+def test_a_steps_own_overrides_are_of_its_engine_and_cluster() -> None:
+    settings = settled()
+    step = settings.config.pipeline.steps["step_1"]
+    with pytest.raises(ConfigError, match="mode=full: a step's own overrides are of engine"):
+        settled_step(settings, "step_1", step, Path("steps"), own_overrides=["mode=full"])
+
+
+def test_the_digest_names_what_a_step_of_its_own_runs_on(tmp_path: Path) -> None:
+    conf = tmp_path / "conf"
+    shutil.copytree(conf_folder(), conf)
+    words = ["pipeline.steps.step_2.cluster=large"]
+    before = settle(composed(words, conf), words, conf)
+    assert "cores: 8" in before.yaml
+    large = conf / "cluster" / "pyspark" / "large.yaml"
+    large.write_text(large.read_text().replace("cores: 8", "cores: 3"))
+    assert settle(composed(words, conf), words, conf).digest != before.digest
 
 
 def test_overrides_of_one_pipeline_do_not_reach_another() -> None:

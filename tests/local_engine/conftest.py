@@ -179,16 +179,24 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         place = class_archive.stem(Installation.found()).rpartition("-")[0]
         stale = cache / f"{place}-of_another_version-5.jsa"
         stale.write_text("stale")
+        (cache / "building-killed").mkdir()
+        # What failed before is not tried again, unless that is asked for.
+        failed = cache / f"{class_archive.stem(Installation.found())}.failed"
+        failed.write_text("no luck\n")
+        said: list[str] = []
+        assert class_archive.ensured(said.append) is None
+        assert said == []
         # Two processes at once: one builds, the other waits and finds it built.
         command = [sys.executable, "-m", "ascii_hydra.engines.class_archive"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
-            said: list[str] = []
-            built = class_archive.ensured(said.append)
+            built = class_archive.ensured(said.append, again=True)
             printed, _ = other.communicate(timeout=240)
         assert other.returncode == 0
         assert printed.splitlines() == said
         assert built is not None
         assert list(cache.glob("*.jsa")) == [built]
+        assert not failed.exists()
+        assert list(cache.glob("building-*")) == []
         yield built
 
 
@@ -201,8 +209,8 @@ from ascii_hydra.engines.pyspark import LocalRequest, LocalSparkClient, local_co
 def made(context):
     request = LocalRequest(
         step="made", script=sys.argv[1], reuse_jvm=sys.argv[2] == "warm", stop_grace_s=0.5,
-        arguments=tuple(sys.argv[3:]), spark_conf=local_conf("local[1]", cores=1),
-        driver_memory_mib=640, small_data=True,
+        output=sys.argv[3], arguments=tuple(sys.argv[4:]), driver_memory_mib=640, small_data=True,
+        spark_conf=local_conf("local[1]", cores=1),
     )
     return LocalSparkClient().run(context=context, request=request).get_results()
 
@@ -222,8 +230,9 @@ def orchestrator(bench: Bench) -> Iterator[Callable[..., subprocess.Popen[str]]]
         program = bench.folder / "orchestrator.py"
         program.write_text(ORCHESTRATOR)
         kind = "warm" if request.reuse_jvm else "cold"
+        words = [request.script, kind, request.output, *request.arguments]
         process = subprocess.Popen(
-            [sys.executable, str(program), request.script, kind, *request.arguments],
+            [sys.executable, str(program), *words],
             # A killed process leaves its temporary folders: here they go with the test's own.
             env={**os.environ, "TMPDIR": str(bench.folder)},
             stdout=subprocess.PIPE,

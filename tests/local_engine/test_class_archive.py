@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -94,8 +95,55 @@ def test_where_it_cannot_be_built_one_line_says_so(bench, monkeypatch):
     monkeypatch.setenv("ASCII_HYDRA_CACHE", str(blocked / "cache"))
     said: list[str] = []
     assert class_archive.ensured(said.append) is None
-    assert len(said) == 2
-    assert said[1].startswith("The archive could not be built, steps start more slowly:")
+    (line,) = said
+    assert line.startswith("The archive could not be built, steps start more slowly:")
+    assert class_archive.ensured(said.append) is None
+    assert said == [line]  # once is enough
+
+
+def built_by_command(environment) -> tuple[int, list[str], float]:
+    begun = time.monotonic()
+    ran = subprocess.run(
+        [sys.executable, "-m", "ascii_hydra.engines.class_archive"],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return ran.returncode, ran.stdout.splitlines(), time.monotonic() - begun
+
+
+def test_the_command_does_not_fail_where_nothing_can_be_written():
+    code, (line,), took_s = built_by_command({"ASCII_HYDRA_CACHE": "/proc/nope"})
+    assert code == 0
+    assert "could not be built" in line
+    assert took_s < 3
+
+
+def test_a_build_that_failed_is_remembered_and_tried_again_only_by_the_command(
+    tmp_path, monkeypatch
+):
+    jdk = tmp_path / "jdk"
+    (jdk / "bin").mkdir(parents=True)
+    (jdk / "release").write_text('JAVA_VERSION="99"')
+    java = jdk / "bin" / "java"
+    java.write_text(f"#!/bin/sh\necho >> {tmp_path}/tries\necho broken >&2\nexit 1\n")
+    java.chmod(0o755)
+    asked = {"ASCII_HYDRA_CACHE": str(tmp_path / "cache"), "JAVA_HOME": str(jdk)}
+    for name, value in asked.items():
+        monkeypatch.setenv(name, value)
+    code, said, _ = built_by_command({})
+    assert (code, len(said)) == (0, 2)
+    assert "broken" in said[1]
+    marker = tmp_path / "cache" / f"{class_archive.stem(Installation.found())}.failed"
+    assert "broken" in marker.read_text()
+    lines: list[str] = []
+    assert class_archive.ensured(lines.append) is None
+    assert lines == []
+    assert (tmp_path / "tries").read_text() == "\n"
+    assert built_by_command({})[0] == 0
+    assert (tmp_path / "tries").read_text() == "\n\n"
 
 
 def test_without_java_there_is_one_plain_sentence(bench, monkeypatch):

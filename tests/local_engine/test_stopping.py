@@ -150,8 +150,10 @@ def test_if_the_orchestrator_is_killed_the_step_ends_by_itself(bench, orchestrat
         if line.startswith("ready"):
             break
     assert len(marked_processes()) >= 3
+    assert len(list(bench.folder.glob("ascii_hydra-*"))) == 2  # Spark's and that of the messages
     os.kill(process.pid, signal.SIGKILL)
     until(lambda: marked_processes() == [], within_s=10)
+    until(lambda: list(bench.folder.glob("ascii_hydra-*")) == [])
 
 
 def test_a_second_interrupt_kills_at_once():
@@ -184,3 +186,17 @@ def test_a_process_that_is_not_ours_is_left_alone():
     assert other.poll() is None
     other.kill()
     other.wait()
+
+
+def test_a_session_is_not_ours_once_its_leader_was_reaped():
+    """The kernel gives its number to somebody else, who may begin a session with it."""
+    tree = ProcessTree()
+    tree.start([sys.executable, "-c", ""], os.environ)
+    tree.ended.wait()
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with subprocess.Popen(sleep, start_new_session=True) as other:
+        tree._process.pid = other.pid
+        assert tree.alive() == []
+        tree.kill()
+        assert other.poll() is None
+        other.kill()

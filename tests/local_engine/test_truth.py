@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -176,8 +177,7 @@ def test_a_malformed_message_is_skipped_counted_and_shown(bench):
             from dagster_pipes import decode_param
             {MESSAGES.replace(chr(10), chr(10) + " " * 12)}
             with opened() as context:
-                for line in ('{{"method": "opened", "par', '[1, 2]', '{{"method": "dance"}}',
-                             '{{"method": "log", "params": {{"words": 1}}}}'):
+                for line in ('{{"method": "opened", "par', '[1, 2]', '{{"method": "dance"}}'):
                     with open(path, "a") as file:
                         file.write(line + chr(10))
                 context.report_asset_materialization(metadata={{"rows": 5}})
@@ -185,10 +185,58 @@ def test_a_malformed_message_is_skipped_counted_and_shown(bench):
         )
     )
     assert ended.green
-    assert ended.materialized == {"rows": 5, "pipes/malformed_messages": 4}
+    assert ended.materialized == {"rows": 5, "pipes/malformed_messages": 3}
     warnings = [text for text in ended.logged if "could not be read" in text]
-    assert len(warnings) == 4
+    assert len(warnings) == 3
     assert '{"method": "opened", "par' in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (
+            """
+            context._message_channel.write_message({
+                "method": "report_asset_materialization", "params": {
+                    "asset_key": "refused", "data_version": None,
+                    "metadata": {"rows": {"raw_value": 3, "type": "furlongs"}}}})
+            """,
+            "sent a Pipes message that Dagster rejects (CheckError: ",
+        ),
+        (
+            """
+            context._message_channel.write_message({
+                "method": "log", "params": {"words": 1}})
+            """,
+            "sent a Pipes message that Dagster rejects (TypeError: ",
+        ),
+        (
+            """
+            context._message_channel.write_message({
+                "__dagster_pipes_version": "9", "method": "report_more", "params": {}})
+            """,
+            "Unknown message method: report_more",
+        ),
+        (
+            """
+            context._message_channel.write_message({
+                "method": "report_asset_materialization", "params": {
+                    "asset_key": "other", "data_version": None, "metadata": {}}})
+            """,
+            "refused reported the asset 'other', which its asset does not have",
+        ),
+        (
+            'context.report_asset_check("unknown", passed=True)',
+            "refused reported the check 'unknown' of 'refused', which its asset does not have",
+        ),
+    ],
+)
+def test_what_dagster_rejects_is_no_green(bench, source, reason):
+    """It is a message, so something was to be reported that would be missing."""
+    body = "with opened() as context:\n" + textwrap.indent(textwrap.dedent(source), "    ")
+    ended = bench.run(bench.pipes("refused", body))
+    assert not ended.green
+    assert reason in ended.cause
 
 
 def test_a_half_written_message_is_waited_for(bench):

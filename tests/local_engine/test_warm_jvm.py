@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from ascii_hydra.engines import spark_jvm
+from ascii_hydra.engines import own_folder, spark_jvm
 from ascii_hydra.engines.process_tree import MARK
 from ascii_hydra.engines.pyspark import LocalSparkClient
 
@@ -192,3 +193,53 @@ def test_if_the_orchestrator_is_killed_step_and_jvm_end_by_themselves(bench, orc
     assert len({p.environ()[MARK] for p in before}) == 2
     os.kill(process.pid, signal.SIGKILL)
     until(lambda: not any(psutil.pid_exists(p.pid) and p.is_running() for p in before), 15)
+    own_folder.sweep(str(bench.folder))  # as the next start does
+    assert list(bench.folder.glob("ascii_hydra-*")) == []
+
+
+def test_a_jvm_that_hangs_is_thrown_away_and_blocks_nobody(bench, monkeypatch, stop):
+    monkeypatch.setattr(spark_jvm, "_ANSWER_S", 1.0)
+    spec = spark_jvm.JvmSpec.of(bench.spark("any", "pass"))
+    with spark_jvm.leased(spec) as lease:
+        lease.jvm.connection()
+        lease.keep = True
+    hung = lease.jvm
+    (pid,) = jvms()
+    os.kill(pid, signal.SIGSTOP)
+    used: list[spark_jvm.SparkJvm] = []
+
+    def use():
+        with spark_jvm.leased(spec) as lease:
+            used.append(lease.jvm)
+
+    begun = time.monotonic()
+    asking = threading.Thread(target=use)
+    asking.start()
+    until(lambda: spark_jvm._leased == [hung])
+    # While it is being asked, others are not held up, and do not take another one.
+    with spark_jvm._lock:
+        assert spark_jvm._idle == []
+    spark_jvm.close_all()
+    threading.Timer(0.2, stop.set).start()
+    with pytest.raises(InterruptedError), spark_jvm.leased(spec, stop):
+        pass
+    assert time.monotonic() - begun < 0.9
+    asking.join()
+    assert time.monotonic() - begun < 5
+    assert not psutil.pid_exists(pid)
+    assert used
+    assert used[0] is not hung
+    assert spark_jvm._leased == spark_jvm._living == []
+
+
+def test_a_stop_is_heard_while_a_hung_jvm_is_asked(bench, monkeypatch, stop):
+    monkeypatch.setattr(spark_jvm, "_ANSWER_S", 0.5)
+    spec = spark_jvm.JvmSpec.of(bench.spark("any", "pass"))
+    with spark_jvm.leased(spec) as lease:
+        lease.jvm.connection()
+        lease.keep = True
+    os.kill(jvms()[0], signal.SIGSTOP)
+    threading.Timer(0.1, stop.set).start()
+    with pytest.raises(InterruptedError), spark_jvm.leased(spec, stop):
+        pass
+    assert spark_jvm._leased == spark_jvm._idle == spark_jvm._living == []

@@ -295,3 +295,83 @@ def test_a_sweep_of_plans(command_line: CommandLine, tmp_path: Path) -> None:
     assert {row["ending"] for row in json.loads((folder / "comparison.json").read_text())} == {
         "planned"
     }
+
+
+def test_what_is_typed_wins_over_the_environment(
+    command_line: CommandLine, tmp_path: Path, shared_home: Path
+) -> None:
+    extra = {"SPARK_PIPES_ENGINE": "emr", "ASCII_HYDRA_OVERRIDES": "cluster=large"}
+    words = ["engine=pyspark", "cluster=small", ROWS, f"mode.output_root={tmp_path}/data"]
+    ended = command_line(*words, extra=extra)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    outcome = outcome_in(tmp_path)
+    with DagsterInstance.from_config(str(shared_home)) as instance:
+        records = instance.get_records_for_run(
+            outcome.run_ids[0], of_type=DagsterEventType.ASSET_MATERIALIZATION
+        ).records
+        for record in records:
+            made = record.asset_materialization
+            assert made is not None
+            assert made.metadata["ascii_hydra/cluster"].value == "small"
+            assert "cores: 2" in str(made.metadata["ascii_hydra/step"].value)
+        assert len(records) == len(STEPS)
+
+
+def test_a_killed_command_leaves_no_process_and_no_run_under_way(
+    command_line: CommandLine, environment: dict[str, str], tmp_path: Path
+) -> None:
+    begun = tmp_path / "begun"
+    script = script_that(tmp_path, f"open({str(begun)!r}, 'w').close()", "time.sleep(600)")
+    marker = f"killed-{tmp_path.name}"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "ascii_hydra", f"pipeline.steps.step_1.script={script}"),
+            f"mode.output_root={tmp_path}/data",
+        ],
+        cwd=tmp_path,
+        env={**environment, "A_TEST": marker},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not begun.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    while still_alive(marker) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert still_alive(marker) == []
+    with DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
+        killed = instance.get_runs(limit=1)[0]
+        assert killed.status is DagsterRunStatus.STARTED
+        assert command_line(ROWS, f"mode.output_root={tmp_path}/data").returncode == 0
+        run = instance.get_run_by_id(killed.run_id)
+        assert run is not None
+        assert run.status is DagsterRunStatus.FAILURE
+
+
+def test_two_first_starts_at_once(environment: dict[str, str], tmp_path: Path) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "ascii_hydra", ROWS, f"mode.output_root={tmp_path}/{number}"],
+            cwd=tmp_path,
+            env={**environment, "DAGSTER_HOME": str(tmp_path / "home")},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    ended = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], ended
+    assert len(list(tmp_path.glob("outputs/*/*/result.json"))) == 2
+
+
+def test_a_reader_that_goes_away_does_not_stop_the_run(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    words = f"{sys.executable} -m ascii_hydra {ROWS} mode.output_root={tmp_path}/data | head -1"
+    subprocess.run(["bash", "-c", words], cwd=tmp_path, env=environment, check=True, timeout=120)
+    assert outcome_in(tmp_path).ending is Ending.succeeded

@@ -9,13 +9,8 @@ import pytest
 from dagster import AssetCheckKey, AssetKey, DagsterInstance
 
 from ascii_hydra.assets.launch import planned_runs
-from ascii_hydra.assets.partitions import (
-    check_wanted,
-    chosen_partitions,
-    dimension_values,
-    partition_key,
-)
 from ascii_hydra.config.compose import composed
+from ascii_hydra.config.partitions import chosen_partitions, dimension_values, partition_key
 from ascii_hydra.config.problems import ConfigError
 from ascii_hydra.config.settle import Settings, settle
 from ascii_hydra.outcome import Ending
@@ -52,10 +47,30 @@ def test_a_whole_key_makes_that_partition_and_what_it_needs() -> None:
 
 def test_what_is_wanted_must_exist() -> None:
     with pytest.raises(ConfigError) as refused:
-        check_wanted(VALUES, ["c1", "c9", "c1|q9"])
+        dimension_values(settled(f"pipeline.partitions=[{CRAWLS[0]},c9,c1|q9]").config.pipeline)
     assert str(refused.value) == (
-        "pipeline.partitions: there is no c9, c1|q9. crawl: c1, c2; query: q1, q2, all_pages."
+        "pipeline.partitions: there is no c9, c1|q9. crawl: SAMPLE-2024-10, SAMPLE-2025-10;"
+        " query: night_sky, paper_folding, all_pages."
     )
+
+
+def test_a_dimension_without_a_value_is_no_success(tmp_path: Path) -> None:
+    # As the step reads it: a byte order mark, spaces and the case of formats do not count.
+    (tmp_path / "manifest.csv").write_text("\ufeffcrawl, format ,path\n c1 , WARC ,a\n")
+    (tmp_path / "seeds.csv").write_text("query,url\n,u\n")
+    with pytest.raises(ConfigError) as refused:
+        dimension_values(settled(f"pipeline.input={tmp_path}").config.pipeline)
+    assert str(refused.value) == (
+        f"pipeline.partition_dimensions.query: {tmp_path}/seeds.csv has no value."
+    )
+    (tmp_path / "seeds.csv").write_bytes(b"query,url\n\xff,u\n")
+    with pytest.raises(ConfigError, match="cannot be read as CSV in UTF-8"):
+        dimension_values(settled(f"pipeline.input={tmp_path}").config.pipeline)
+    (tmp_path / "seeds.csv").write_text("query,url\nq,u\n")
+    assert dimension_values(settled(f"pipeline.input={tmp_path}").config.pipeline) == {
+        "crawl": ("c1",),
+        "query": ("q", "all_pages"),
+    }
 
 
 def test_values_come_from_the_input(tmp_path: Path) -> None:
@@ -153,7 +168,7 @@ def test_what_needs_a_failed_partition_is_not_started(
 def test_a_wanted_partition_that_does_not_exist(command_line: CommandLine) -> None:
     ended = command_line("pipeline=webgraph", "pipeline.partitions=[SAMPLE-1999]")
     assert ended.returncode == 1
-    assert ended.stdout == (
+    assert ended.stderr == (
         "pipeline.partitions: there is no SAMPLE-1999. crawl: SAMPLE-2024-10, SAMPLE-2025-10;"
         " query: night_sky, paper_folding, all_pages.\n"
     )

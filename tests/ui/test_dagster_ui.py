@@ -244,6 +244,40 @@ def test_editing_conf_does_not_change_a_run_already_shown(ui: Ui) -> None:
     assert ui.last_config("step_1")["cluster"]["cores"] == 2
 
 
+def test_terminate_ends_the_run_as_canceled_and_its_step_with_it(ui: Ui) -> None:
+    begun = ui.project / "begun"
+    script = ui.project / "slow.py"
+    script.write_text(
+        "import time\n"
+        "from ascii_hydra.step import SparkStep\n"
+        "class Slow(SparkStep):\n"
+        "    def execute_business_logic(self, **known):\n"
+        f"        open({str(begun)!r}, 'w').close()\n"
+        "        time.sleep(600)\n"
+        "if __name__ == '__main__':\n"
+        "    Slow.run()\n"
+    )
+    overrides = [f"pipeline.steps.step_1.script={script}"]
+    run_id = ui.launch("two_steps", {"overrides": overrides})["run"]["runId"]
+    deadline = time.monotonic() + 90
+    while not begun.exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    ui.ask(
+        "mutation($id: String!) { terminateRun(runId: $id) { __typename } }",
+        id=run_id,
+    )
+    assert ui.ended(run_id) == "CANCELED"
+    left = [one for one in psutil.process_iter() if str(script) in " ".join(_words(one))]
+    assert left == []
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
 def test_a_bad_environment_is_named_before_the_ui_starts(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -263,8 +297,9 @@ def test_a_bad_environment_is_named_before_the_ui_starts(
 
 def test_a_backfill_makes_the_partitions_that_are_asked_for(ui: Ui) -> None:
     started = ui.ask(
-        """mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) {
-        __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }""",
+        """mutation($p: LaunchBackfillParams!) {
+        launchPartitionBackfill(backfillParams: $p) { __typename
+        ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }""",
         p={
             "assetSelection": [{"path": ["webgraph", "nodes"]}],
             "partitionNames": ["night_sky", "paper_folding"],

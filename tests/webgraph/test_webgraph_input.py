@@ -7,6 +7,9 @@ from webgraph_hosts import Nodes
 from webgraph_input import Reject, Seed, seeds, warc_paths, with_scheme
 from webgraph_locations import opened
 
+from ascii_hydra.config.partitions import dimension_values
+from ascii_hydra.config.schema import PartitionDimension, PipelineConfig
+
 
 def folder(tmp_path: Path, manifest: str = "", of_seeds: str = "") -> str:
     (tmp_path / "manifest.csv").write_text("crawl,format,path\n" + manifest)
@@ -25,6 +28,29 @@ def test_unknown_crawl_names_those_there_are(tmp_path: Path) -> None:
     where = folder(tmp_path, "B,warc,b.warc\nA,warc,a.warc\nC,wat,c.wat\n")
     with pytest.raises(ValueError, match=r"crawl 'C' has no WARC files .*: A, B$"):
         warc_paths(where, "C")
+
+
+def test_tables_of_a_spreadsheet_mean_the_same_to_the_orchestrator(tmp_path: Path) -> None:
+    manifest = " crawl , format,path \n A , WARC , a.warc \n,warc,b.warc\nB,wat,b.wat\nC\n"
+    manifest += "\nA,Warc,b.warc,more\n"
+    of_seeds = " query,url ,blocked\n q , page.org,\n Q,page.org\n,page.org,0\nq\n"
+    for name, text in (("manifest.csv", manifest), ("seeds.csv", of_seeds)):
+        (tmp_path / name).write_text(text.replace("\n", "\r\n"), "utf-8-sig", newline="")
+    dimensions = {
+        "crawl": PartitionDimension(csv="manifest.csv", column="crawl", where={"format": "warc"}),
+        "query": PartitionDimension(csv="seeds.csv", column="query", also=("all_pages",)),
+    }
+    values = dimension_values(PipelineConfig(input=str(tmp_path), partition_dimensions=dimensions))
+    assert values == {"crawl": ("A",), "query": ("q", "Q", "all_pages")}
+    assert warc_paths(str(tmp_path), "A") == ["a.warc", "b.warc"]
+    with pytest.raises(ValueError, match=r"crawls that have: A$"):
+        warc_paths(str(tmp_path), "")
+    for query in ("q", "Q"):
+        assert seeds(str(tmp_path), query, Nodes())[0] == [
+            Seed(query, "page.org", "page.org", "", 1 if query == "q" else 2)
+        ]
+    with pytest.raises(ValueError, match=r"it has: all_pages, Q, q$"):
+        seeds(str(tmp_path), "x", Nodes())
 
 
 def test_a_table_without_its_columns(tmp_path: Path) -> None:
