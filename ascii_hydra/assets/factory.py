@@ -152,8 +152,6 @@ def _asset(
         description=step.description or None,
         deps=deps,
         partitions_def=partitions_def,
-        # A script makes one partition a run.
-        backfill_policy=None if partitions_def is None else dg.BackfillPolicy.multi_run(1),
         check_specs=[dg.AssetCheckSpec(name=one, asset=key, blocking=True) for one in step.checks],
         kinds={"pyspark", "parquet"},
         code_version=_code_version(script_root, step),
@@ -247,11 +245,12 @@ def _input(context: dg.AssetExecutionContext, upstream: dg.AssetKey, base: str) 
     names = {known: name for name, known in context.assets_def.keys_by_input_name.items()}
     read = context.asset_partition_keys_for_input(names[upstream])
     every = definition.get_partition_keys(dynamic_partitions_store=context.instance)
-    if set(read) == set(every) and not context.has_partition_key:
+    if set(read) == set(every) and context.assets_def.partitions_def is None:
         return base
     named = node.metadata.get(_DIMENSIONS)
     dimensions = str(named).split(",") if named else dimensions_of(definition)
-    return folder_of(base, dimensions, list(read), upstream.to_user_string())
+    in_order = [one for one in every if one in set(read)]
+    return folder_of(base, dimensions, in_order, upstream.to_user_string())
 
 
 def _code_version(script_root: Path, step: StepConfig) -> str:

@@ -83,9 +83,12 @@ def own_partition(
     """
     if not dimensions:
         return {}
-    if not context.has_partition_key:
+    # A backfill may name its one partition as a range.
+    known = context.has_partition_key or context.has_partition_key_range
+    keys = list(context.partition_keys) if known else []
+    if len(keys) != 1:
         name = context.asset_key.to_user_string()
         raise ConfigError(
             [Problem(name, "has partitions; choose one of them for a run, or start a backfill.")]
         )
-    return partition_of(context.partition_key, dimensions)
+    return partition_of(keys[0], dimensions)
