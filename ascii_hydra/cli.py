@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,14 +29,12 @@ from ascii_hydra.config.compose import (
     register_schemas,
 )
 from ascii_hydra.config.explain import USER_ERRORS, explained
-from ascii_hydra.config.problems import ConfigError, Problem
-from ascii_hydra.config.schema import Action, Config, OnFailure, PySparkEngine
+from ascii_hydra.config.problems import ConfigError
+from ascii_hydra.config.schema import Action, Config, OnFailure
 from ascii_hydra.config.settle import Settings, settle
 from ascii_hydra.outcome import Ending, Outcome
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
-# How long a Spark master may take to answer before it counts as not there.
-_REACH_S = 3.0
 _log = logging.getLogger(__name__)
 
 
@@ -143,7 +140,9 @@ def _done(settings: Settings, option: str, overrides: Sequence[str]) -> Outcome:
 
 def _run(settings: Settings, option: str, overrides: Sequence[str]) -> Outcome:
     begun = time.monotonic()
-    problems = list(_machine_problems(settings))
+    from ascii_hydra.engines.machine import machine_problems
+
+    problems = list(machine_problems(settings))
     if problems:
         why = str(ConfigError(problems))
         return _unstarted(settings.config, why, Ending.failed, settings.digest)
@@ -163,31 +162,6 @@ def _run(settings: Settings, option: str, overrides: Sequence[str]) -> Outcome:
     except ConfigError as fault:
         return _unstarted(settings.config, str(fault), Ending.failed, settings.digest)
     return replace(outcome, duration_s=time.monotonic() - begun)
-
-
-def _machine_problems(settings: Settings) -> Iterator[Problem]:
-    """What this machine lacks to run the steps that run on it."""
-    from ascii_hydra.engines.spark_launch import Installation, SparkMissingError
-
-    engines = [step.engine for step in settings.steps.values()]
-    here = [one for one in engines if isinstance(one, PySparkEngine)]
-    if here:
-        try:
-            Installation.found()
-        except SparkMissingError as fault:
-            yield Problem("engine=pyspark", str(fault))
-    for master in dict.fromkeys(one.master for one in here if one.master):
-        if not master.startswith("spark://"):
-            continue
-        refused = []
-        for place in master.removeprefix("spark://").split(","):
-            host, _, port = place.rpartition(":")
-            try:
-                socket.create_connection((host, int(port)), timeout=_REACH_S).close()
-            except OSError as fault:
-                refused.append(f"{place} ({fault.strerror or fault})")
-        if len(refused) == len(master.split(",")):
-            yield Problem(f"engine.master={master}", f"cannot be reached: {', '.join(refused)}.")
 
 
 def _start_jvm(settings: Settings) -> None:

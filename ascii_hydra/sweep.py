@@ -48,7 +48,9 @@ class Check(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Refuse a sweep of which any row is not valid, naming all such rows; else list its rows
         and keep the list, so that the comparison knows a row that never came to an end."""
+        global folder  # noqa: PLW0603 - Hydra makes the callback and keeps it to itself
         if not str(config.hydra.sweeper._target_).endswith(".BasicSweeper"):
+            folder = Path(config.hydra.sweep.dir)
             return  # another sweeper decides its rows as it goes; each is checked when it comes
         try:
             _search_path_exists(config)
@@ -68,7 +70,6 @@ class Check(Callback):
             sys.exit("\n".join([count, *refused]))
         for notice in sorted(notices):
             print(f"Note: {notice}", file=sys.stderr)  # noqa: T201
-        global folder  # noqa: PLW0603 - Hydra makes the callback and keeps it to itself
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ROWS_FILE).write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
@@ -40,6 +40,7 @@ def explained(fault: BaseException, conf: Path) -> str:
         or _other_engine(text, cause)
         or _missing_size(text, conf)
         or _missing_plugin(text)
+        or _unreadable(fault)
     )
     return said or "\n".join(dict.fromkeys([text, *_useful(cause)]))
 
@@ -120,6 +121,15 @@ def _missing_plugin(text: str) -> str | None:
     return (
         f"{text}\nIf it is a plugin of Hydra's, install it: pip install hydra-{found[2]}-{found[1]}"
     )
+
+
+def _unreadable(fault: BaseException) -> str | None:
+    """A value that Hydra's grammar cannot read, most often one with brackets or braces."""
+    if not isinstance(fault, OverrideParseException):
+        return None
+    key, _, value = fault.override.partition("=")
+    quoted = f"""'{key}="{value}"'"""
+    return str(Problem(fault.override, f"cannot be read; quote the value: {quoted}."))
 
 
 def _keys(schema: type) -> set[str]:

@@ -11,10 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from ascii_hydra.config.schema import (
-    ClusterConfig,
     DatabricksCluster,
     EmrCluster,
     PySparkCluster,
+    PySparkEngine,
 )
 from ascii_hydra.config.settle import Settings, StepSettings
 from ascii_hydra.engines.request import request
@@ -58,7 +58,7 @@ def show_plan(settings: Settings, console: Console | None = None) -> None:
             step.name,
             step.engine.name.value,
             step.cluster.size.value,
-            computing(step.cluster),
+            computing(step),
             " x ".join(step.config.partitions) or "-",
             escape(nearby(planned_run(settings, step).output)),
         )
@@ -76,11 +76,14 @@ def show_plan(settings: Settings, console: Console | None = None) -> None:
             console.print(shlex.join(words), markup=False, highlight=False, soft_wrap=True)
 
 
-def computing(cluster: ClusterConfig) -> str:
-    """The computing of a cluster in a few words."""
+def computing(step: StepSettings) -> str:
+    """The computing that a step gets, in a few words."""
+    cluster = step.cluster
     match cluster:
         case PySparkCluster():
-            return f"{cluster.cores} cores, {cluster.driver_memory_gib:g} GiB here"
+            where = step.engine.master if isinstance(step.engine, PySparkEngine) else None
+            cores = where or f"{cluster.cores} cores"
+            return f"{cores}, {cluster.driver_memory_gib:g} GiB{'' if where else ' here'}"
         case EmrCluster():
             return (
                 f"{cluster.workers} x {cluster.worker_instance_type}"

@@ -183,6 +183,18 @@ def errors(*problems: str) -> str:
             id="master_of_another_kind",
         ),
         pytest.param(
+            ["engine.master=local[7]"],
+            "engine.master=local[7]: cannot be read; quote the value:"
+            """ 'engine.master="local[7]"'.\n""",
+            id="07_brackets",
+        ),
+        pytest.param(
+            ["engine.master=spark://127.0.0.1:1"],
+            "engine.master=spark://127.0.0.1:1: cannot be reached: 127.0.0.1:1 (Connection"
+            " refused).\n",
+            id="master_that_does_not_answer",
+        ),
+        pytest.param(
             ["engine=emr", "mode=full"],
             errors(
                 f"engine=emr: {NOT_YET} Use engine=pyspark.",
@@ -361,6 +373,13 @@ def test_29_dagster_home_that_is_relative(command_line: CommandLine) -> None:
         ended.stdout + ended.stderr
     )
     assert ended.returncode == 1
+
+
+def test_a_machine_without_java(command_line: CommandLine, tmp_path: Path) -> None:
+    ended = command_line(extra={"PATH": str(tmp_path), "JAVA_HOME": ""})
+    assert ended.returncode == 1
+    assert ended.stdout.startswith("engine=pyspark: No java in PATH: install Java 17 or newer")
+    assert "started" not in ended.stdout
 
 
 def test_refused_run_leaves_no_folder(command_line: CommandLine, tmp_path: Path) -> None:
