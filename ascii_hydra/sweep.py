@@ -19,12 +19,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from ascii_hydra.config.arguments import override_key
 from ascii_hydra.config.compose import composed, conf_folder
 from ascii_hydra.config.explain import USER_ERRORS, explained
 from ascii_hydra.config.partitions import dimension_values
 from ascii_hydra.config.problems import ConfigError, Problem
 from ascii_hydra.config.schema import Action
-from ascii_hydra.config.settle import Settings, override_key, settle
+from ascii_hydra.config.settle import Settings, settle
 from ascii_hydra.dagster_home import dagster_home
 
 ROWS_FILE = "rows.json"
@@ -110,6 +111,7 @@ def _checked(config: DictConfig, overrides: list[str]) -> Settings:
     settings = settle(config, overrides)
     if settings.config.action is Action.run:
         dagster_home()
+    if "://" not in settings.config.pipeline.input:  # a plan reads nothing of a cloud
         dimension_values(settings.config.pipeline)
     return settings
 

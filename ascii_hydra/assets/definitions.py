@@ -16,11 +16,11 @@ import dagster as dg
 
 from ascii_hydra.assets.factory import pipeline_assets
 from ascii_hydra.assets.launchpad import SparkPipesClient, for_pipeline, launch_choice
-from ascii_hydra.config.arguments import environment_overrides
+from ascii_hydra.config.arguments import environment_overrides, override_key
 from ascii_hydra.config.compose import composed
 from ascii_hydra.config.problems import ConfigError, Problem
 from ascii_hydra.config.schema import PipelineConfig
-from ascii_hydra.config.settle import Settings, override_key, settle
+from ascii_hydra.config.settle import Settings, settle
 
 RESOURCE = "spark_pipes_client"
 

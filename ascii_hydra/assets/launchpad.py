@@ -10,9 +10,10 @@ from typing import Any, Optional
 from dagster import Config, ConfigurableResource
 from pydantic import Field
 
+from ascii_hydra.config.arguments import override_key
 from ascii_hydra.config.compose import composed
 from ascii_hydra.config.schema import ClusterSize
-from ascii_hydra.config.settle import Settings, override_key, settle
+from ascii_hydra.config.settle import Settings, settle
 from ascii_hydra.engines.pyspark import LocalSparkClient
 from ascii_hydra.step.choices import Engine, ExecutionMode
 

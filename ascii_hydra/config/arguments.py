@@ -13,7 +13,6 @@ from enum import Enum
 
 from ascii_hydra.config.problems import ConfigError, Problem, one_of
 from ascii_hydra.config.schema import ClusterSize
-from ascii_hydra.config.settle import override_key
 from ascii_hydra.step.choices import Engine, ExecutionMode
 
 # Overrides for every start in this environment, as they would be typed.
@@ -88,6 +87,11 @@ def environment_overrides(
         elif key not in taken:
             chosen.append(f"{key}={value}")
     return [*chosen, *general], notices
+
+
+def override_key(override: str) -> str:
+    """The key that an override sets, without the signs that add or delete."""
+    return override.partition("=")[0].lstrip("+~")
 
 
 def _sorted(typed: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -20,6 +20,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ascii_hydra.config.arguments import override_key
 from ascii_hydra.config.checks import (
     engine_problems,
     launch_problems,
@@ -401,11 +402,6 @@ def _own_engine(
     )
     problems += [Problem(f"pipeline.steps.{name}: {one.where}", one.what) for one in found]
     return settled[0] or config.engine, settled[1] or config.cluster
-
-
-def override_key(override: str) -> str:
-    """The key that an override sets, without the signs that add or delete."""
-    return override.partition("=")[0].lstrip("+~")
 
 
 def _in_order(pipeline: PipelineConfig) -> list[str]:

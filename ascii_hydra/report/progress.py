@@ -26,6 +26,7 @@ _COLOURS = {
     Ending.planned: "cyan",
 }
 _ERROR_LINES = 12
+_NARROW = 110
 
 
 @dataclass
@@ -159,7 +160,13 @@ def show(outcome: Outcome, console: Console | None = None) -> None:
     """The table of a whole outcome, and what went wrong below it."""
     console = console or wide_console()
     table = Table(box=None, pad_edge=False)
-    for heading in ("step", "engine", "cluster", "state", "duration", "rows", "cost", "output"):
+    headings = ["step", "engine", "cluster", "state", "duration", "rows", "cost", "output"]
+    # A path that is folded cannot be copied: on a narrow terminal it goes below the table.
+    narrow = console.width < _NARROW
+    if narrow:
+        headings.remove("output")
+    outputs = {}
+    for heading in headings:
         right = heading in {"duration", "rows", "cost"}
         table.add_column(
             heading,
@@ -171,7 +178,8 @@ def show(outcome: Outcome, console: Console | None = None) -> None:
         of_step = [one for one in outcome.steps if one.step == step]
         rows = [one.rows for one in of_step if one.rows is not None]
         durations = [one.duration_s for one in of_step if one.duration_s is not None]
-        table.add_row(
+        outputs[step] = nearby(_shared(of_step))
+        cells = [
             step,
             of_step[0].engine,
             of_step[0].cluster,
@@ -179,10 +187,14 @@ def show(outcome: Outcome, console: Console | None = None) -> None:
             _seconds(sum(durations)) if durations else "",
             f"{sum(rows):,}" if rows else "",
             _cost(of_step),
-            escape(nearby(_shared(of_step))),
-        )
+            escape(outputs[step]),
+        ]
+        table.add_row(*cells[: len(headings)])
     if outcome.steps:
         console.print(table)
+    if narrow:
+        for step, output in outputs.items():
+            console.print(f"{step}: {output}", markup=False, highlight=False, soft_wrap=True)
     for one in outcome.steps:
         if one.error is not None:
             name = _named(one.step, one.partition)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "ascii_hydra"
 ORDER = ("step", "config", "dagster_home", "engines", "outcome", "report", "assets")
-ENTRY_POINTS = ("sweep", "cli", "serve", "definitions", "__main__")
+ENTRY_POINTS = ("sweep", "task", "cli", "serve", "definitions", "__main__")
 
 
 def room(module: str) -> str:
