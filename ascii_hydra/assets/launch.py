@@ -8,28 +8,18 @@ run as being cancelled before anything else happens, which is what makes it end 
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 import dagster as dg
-import yaml
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run_iterator
-from dagster._core.instance.ref import InstanceRef
-from dagster._core.remote_origin import (
-    ManagedGrpcPythonEnvCodeLocationOrigin,
-    RemoteJobOrigin,
-    RemoteRepositoryOrigin,
-)
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
-from ascii_hydra.assets.abandoned import close_abandoned, process_tags
+from ascii_hydra.assets.abandoned import process_tags
 from ascii_hydra.assets.definitions import (
     RESOURCE,
     build_definitions,
@@ -38,49 +28,21 @@ from ascii_hydra.assets.definitions import (
     pipeline_structure,
     structure_problems,
 )
+from ascii_hydra.assets.history import job_origin, opened_instance
 from ascii_hydra.assets.launchpad import SparkPipesClient, launch_choice
 from ascii_hydra.assets.partitions import dimension_name
+from ascii_hydra.assets.runs import PlannedRun, lacks_input, planned_runs
 from ascii_hydra.assets.step_logs import StepLogs
-from ascii_hydra.config.partitions import chosen_partitions, dimension_values, partition_key
+from ascii_hydra.config.partitions import dimension_values, partition_key
 from ascii_hydra.config.problems import ConfigError
 from ascii_hydra.config.settle import Settings
-from ascii_hydra.dagster_home import dagster_home, first_alone
+from ascii_hydra.dagster_home import dagster_home
 from ascii_hydra.engines.pyspark import LocalSparkClient
 from ascii_hydra.engines.step_run import output_folder
 from ascii_hydra.outcome import Ending, Outcome, StepOutcome
 from ascii_hydra.report.progress import Progress
 
-# The module that `make start` serves; a run names it as its code's place.
-LOCATION = "ascii_hydra.definitions"
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """One Dagster run: the steps it makes, of one partition (empty for unpartitioned steps)."""
-
-    steps: tuple[str, ...]
-    partition: Mapping[str, str]
-
-
-def planned_runs(settings: Settings, values: Mapping[str, Sequence[str]]) -> list[PlannedRun]:
-    """The runs that make a pipeline, each after those it depends on.
-
-    Steps that follow each other and have the same dimensions are made by one run.
-    """
-    groups: list[tuple[tuple[str, ...], list[str]]] = []
-    for name, step in settings.steps.items():
-        dimensions = step.config.partitions
-        if groups and groups[-1][0] == dimensions:
-            groups[-1][1].append(name)
-        else:
-            groups.append((dimensions, [name]))
-    wanted = settings.config.pipeline.partitions
-    runs = []
-    for dimensions, names in groups:
-        partitions = chosen_partitions(dimensions, values, wanted) if dimensions else [{}]
-        runs += [PlannedRun(tuple(names), one) for one in partitions]
-    return runs
 
 
 def launched(
@@ -141,7 +103,7 @@ class _Launch:
         self._stop = threading.Event()
         self._interrupted = False
         self._home = dagster_home()
-        self._instance = _instance(self._home)
+        self._instance = opened_instance(self._home)
         self._conf = conf
         self._option = option
         self._definitions = build_definitions(conf, [option], _attended(conf, self._stop))
@@ -166,7 +128,7 @@ class _Launch:
 
     def execute(self, planned: PlannedRun) -> None:
         """Run one Dagster run, unless something it needs has failed."""
-        if self._interrupted or self._lacks_input(planned):
+        if self._interrupted or lacks_input(planned, self._settings, self._steps):
             for step in planned.steps:
                 self._end(self._step(planned, step, Ending.not_started))
             return
@@ -262,7 +224,7 @@ class _Launch:
                 "ascii_hydra/cluster": config.cluster.size.value,
                 "ascii_hydra/config_digest": self._settings.digest,
             },
-            remote_job_origin=_job_origin(job.name),
+            remote_job_origin=job_origin(job.name),
         )
 
     def _partition_tags(self, planned: PlannedRun) -> Mapping[str, str]:
@@ -335,20 +297,6 @@ class _Launch:
         self._steps.append(outcome)
         self._progress.ended(outcome)
 
-    def _lacks_input(self, planned: PlannedRun) -> bool:
-        """Whether a partition that this run reads has failed, or was not made for that reason."""
-        unmade = [one for one in self._steps if one.ending is not Ending.succeeded]
-        needs = {dep for name in planned.steps for dep in self._settings.steps[name].config.deps}
-        for one in unmade:
-            if one.step not in needs:
-                continue
-            dimensions = sorted(self._settings.steps[one.step].config.partitions)
-            theirs = dict(zip(dimensions, (one.partition or "").split("|"), strict=False))
-            # Of a dimension that this run has not, it reads every value.
-            if all(planned.partition.get(name, value) == value for name, value in theirs.items()):
-                return True
-        return False
-
 
 class _Worker(threading.Thread):
     """A thread that keeps what its work raised."""
@@ -380,33 +328,6 @@ def _attended(conf: Path, stop: threading.Event) -> SparkPipesClient:
             return LocalSparkClient(stop=stop, sink=StepLogs.write_line)
 
     return Attended(**offered)
-
-
-def _instance(home: Path) -> dg.DagsterInstance:
-    with first_alone(home):
-        instance = _opened(home)
-        close_abandoned(instance)
-    return instance
-
-
-def _opened(home: Path) -> dg.DagsterInstance:
-    own = yaml.safe_load((home / "dagster.yaml").read_text(encoding="utf-8")) or {}
-    if "compute_logs" in own:
-        return dg.DagsterInstance.from_config(str(home))
-    logs = {"module": StepLogs.__module__, "class": StepLogs.__name__}
-    folder = {"base_dir": str(home / "storage")}
-    return dg.DagsterInstance.from_ref(
-        InstanceRef.from_dir(str(home), overrides={"compute_logs": {**logs, "config": folder}})
-    )
-
-
-def _job_origin(job: str) -> RemoteJobOrigin:
-    """The job as the UI's code location has it, so that the run can be executed again there."""
-    target = LoadableTargetOrigin(
-        executable_path=sys.executable, module_name=LOCATION, working_directory=str(Path.cwd())
-    )
-    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, location_name=LOCATION)
-    return RemoteRepositoryOrigin(location, "__repository__").get_job_origin(job)
 
 
 def _told(event: dg.DagsterEvent) -> str:

@@ -6,18 +6,14 @@ OmegaConf, and nothing behind it checks the configuration again.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from types import NoneType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ascii_hydra.config.arguments import override_key
@@ -28,7 +24,8 @@ from ascii_hydra.config.checks import (
     secret_problems,
 )
 from ascii_hydra.config.compose import composed, project_folder, shipped_folder
-from ascii_hydra.config.problems import ConfigError, Problem, one_of, unknown_key
+from ascii_hydra.config.frozen import as_data, frozen, plain_values
+from ascii_hydra.config.problems import ConfigError, Problem, one_of
 from ascii_hydra.config.schema import (
     Action,
     ClusterConfig,
@@ -51,7 +48,6 @@ ENGINES: Mapping[Engine, tuple[type[EngineConfig], type[ClusterConfig]]] = {
     Engine.emr: (EmrEngine, EmrCluster),
     Engine.databricks: (DatabricksEngine, DatabricksCluster),
 }
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ class StepSettings:
     @property
     def yaml(self) -> str:
         """The engine and the cluster that the step runs with, as text."""
-        own = {"engine": _as_data(self.engine), "cluster": _as_data(self.cluster)}
+        own = {"engine": as_data(self.engine), "cluster": as_data(self.cluster)}
         return OmegaConf.to_yaml(OmegaConf.create(own))
 
 
@@ -127,12 +123,12 @@ def settle(config: DictConfig, overrides: Sequence[str], conf: Path | None = Non
     problems: list[Problem] = []
     whole = _with_whole_paths(config)
     problems += secret_problems(OmegaConf.to_container(whole))
-    plain = _plain(whole, "", problems)
+    plain = plain_values(whole, "", problems)
     chosen = _chosen_engine(plain, problems)
     if chosen is None:
         raise ConfigError(problems)
     engine_type, cluster_type = ENGINES[chosen]
-    settled = _frozen(Config, plain, "", problems, engine=engine_type, cluster=cluster_type)
+    settled = frozen(Config, plain, "", problems, engine=engine_type, cluster=cluster_type)
     if settled is None:
         raise ConfigError(problems)
     script_root = located(settled.pipeline.script_root)
@@ -179,35 +175,7 @@ def _with_whole_paths(config: DictConfig) -> DictConfig:
     return whole
 
 
-# --- from OmegaConf to plain data, to frozen dataclasses ------------------------------------
-
-
-def _plain(node: Any, where: str, problems: list[Problem]) -> Any:
-    """The node's values with interpolations resolved. One that cannot be resolved is a problem."""
-    if isinstance(node, DictConfig):
-        keys: Sequence[Any] = list(node.keys()) if not node._is_none() else []
-        if node._is_none():
-            return None
-    elif isinstance(node, ListConfig):
-        if node._is_none():
-            return None
-        keys = range(len(node))
-    else:
-        return node
-    found: dict[Any, Any] = {}
-    for key in keys:
-        at = f"{where}.{key}" if where else str(key)
-        if OmegaConf.is_missing(node, key):
-            found[key] = "???"
-            continue
-        try:
-            found[key] = _plain(node[key], at, problems)
-        except OmegaConfBaseException as fault:
-            missing = re.search("Environment variable '(.+?)' not found", str(fault))
-            reason = f"needs the environment variable {missing[1]}" if missing else str(fault)
-            problems.append(Problem(at, reason.splitlines()[0].rstrip(".") + "."))
-            found[key] = "???"
-    return found if isinstance(node, DictConfig) else list(found.values())
+# --- the run ------------------------------------------------------------------------------
 
 
 def _chosen_engine(plain: Mapping[str, Any], problems: list[Problem]) -> Engine | None:
@@ -219,80 +187,14 @@ def _chosen_engine(plain: Mapping[str, Any], problems: list[Problem]) -> Engine 
     return None
 
 
-def _frozen(
-    cls: type[_T], value: Any, where: str, problems: list[Problem], **narrower: type
-) -> _T | None:
-    """An instance of a schema dataclass, or None where its values do not make one.
-
-    `narrower` gives fields a subclass of their declared type.
-    """
-    hints = {**get_type_hints(cls), **narrower}
-    fields = {one.name: one for one in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    if not isinstance(value, dict):
-        problems.append(Problem(where, f"must be a block of {', '.join(fields)}."))
-        return None
-    problems += [
-        unknown_key(f"{where}.{key}" if where else str(key), fields)
-        for key in value
-        if key not in fields
-    ]
-    before = len(problems)
-    made = {}
-    for name, one in fields.items():
-        at = f"{where}.{name}" if where else name
-        if name not in value or value[name] == "???":
-            if not any(problem.where == at for problem in problems):
-                problems.append(Problem(at, "is required."))
-            continue
-        made[name] = _frozen_value(hints[name], value[name], at, problems)
-        limits = one.metadata.get("range")
-        if limits and made[name] is not None and not limits[0] <= made[name] <= limits[1]:
-            low, high = (format(limit, "g") for limit in limits)
-            problems.append(Problem(f"{at}={made[name]:g}", f"must be from {low} to {high}."))
-    return cls(**made) if len(problems) == before else None
-
-
-def _frozen_value(hint: Any, value: Any, where: str, problems: list[Problem]) -> Any:
-    if value is None:
-        return None
-    if NoneType in get_args(hint):
-        hint = next(one for one in get_args(hint) if one is not NoneType)
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is tuple:
-        return tuple(
-            _frozen_value(args[0], one, f"{where}[{i}]", problems) for i, one in enumerate(value)
-        )
-    if origin is Mapping:
-        return {
-            str(key): _frozen_value(args[1], one, f"{where}.{key}", problems)
-            for key, one in value.items()
-        }
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return _frozen(hint, value, where, problems)
-    return value
-
-
-def _as_data(value: Any) -> Any:
-    """Settings as plain data for YAML and JSON: dicts, lists, numbers and strings."""
-    if isinstance(value, Enum):
-        return value.value
-    if dataclasses.is_dataclass(value):
-        return {one.name: _as_data(getattr(value, one.name)) for one in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _as_data(one) for key, one in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_as_data(one) for one in value]
-    return value
-
-
 def _identity(config: Config, steps: Mapping[str, StepSettings]) -> dict[str, Any]:
     """Everything that was settled, with what a step's own engine and cluster were composed to."""
     own = {
-        name: {"engine": _as_data(step.engine), "cluster": _as_data(step.cluster)}
+        name: {"engine": as_data(step.engine), "cluster": as_data(step.cluster)}
         for name, step in steps.items()
         if (step.engine, step.cluster) != (config.engine, config.cluster)
     }
-    return {**_as_data(config), **({"own": own} if own else {})}
+    return {**as_data(config), **({"own": own} if own else {})}
 
 
 def _digest(config: Config, steps: Mapping[str, StepSettings]) -> str:
@@ -394,11 +296,11 @@ def _own_engine(
     named = [f"engine={engine.value}", f"cluster={size.value}"] if not as_run else []
     own = composed([*kept, *named, *own_overrides], conf)
     found: list[Problem] = []
-    plain = {key: _plain(own[key], key, found) for key in ("engine", "cluster")}
+    plain = {key: plain_values(own[key], key, found) for key in ("engine", "cluster")}
     engine_type, cluster_type = ENGINES[engine]
     settled = (
-        _frozen(engine_type, plain["engine"], "engine", found),
-        _frozen(cluster_type, plain["cluster"], "cluster", found),
+        frozen(engine_type, plain["engine"], "engine", found),
+        frozen(cluster_type, plain["cluster"], "cluster", found),
     )
     problems += [Problem(f"pipeline.steps.{name}: {one.where}", one.what) for one in found]
     return settled[0] or config.engine, settled[1] or config.cluster

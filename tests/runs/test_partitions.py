@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from dagster import AssetCheckKey, AssetKey, DagsterInstance
 
-from ascii_hydra.assets.launch import planned_runs
+from ascii_hydra.assets.runs import planned_runs
 from ascii_hydra.config.compose import composed
 from ascii_hydra.config.partitions import chosen_partitions, dimension_values, partition_key
 from ascii_hydra.config.problems import ConfigError
