@@ -29,6 +29,15 @@ _ERROR_LINES = 12
 _NARROW = 110
 
 
+class Screen(Console):
+    """A console that says by an exception that nobody reads any more, as a print does. Rich's own
+    would end the process then, and with it what the run has still to write and to stop."""
+
+    def on_broken_pipe(self) -> None:
+        """Called by Rich when what it writes to is gone."""
+        raise BrokenPipeError
+
+
 @dataclass
 class _Row:
     """The state of one step over all its partitions."""
@@ -47,7 +56,7 @@ class Progress:
     """Shows steps as they start and end. A context manager: within it, the table is live."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console()
+        self._console = console or Screen()
         self._rows: dict[str, _Row] = {}
         self._note: str | None = None
         self._live = (
@@ -148,7 +157,7 @@ def _seconds(duration_s: float) -> str:
 
 def wide_console() -> Console:
     """A console for tables: as wide as the terminal, and elsewhere wide enough not to fold."""
-    return Console() if sys.stdout.isatty() else Console(width=200)
+    return Screen() if sys.stdout.isatty() else Screen(width=200)
 
 
 def nearby(path: str) -> str:

@@ -375,3 +375,56 @@ def test_a_reader_that_goes_away_does_not_stop_the_run(
     words = f"{sys.executable} -m ascii_hydra {ROWS} mode.output_root={tmp_path}/data | head -1"
     subprocess.run(["bash", "-c", words], cwd=tmp_path, env=environment, check=True, timeout=120)
     assert outcome_in(tmp_path).ending is Ending.succeeded
+
+
+def test_a_closed_terminal_cancels_the_run_and_its_result_is_written(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    begun = tmp_path / "begun"
+    script = script_that(tmp_path, f"open({str(begun)!r}, 'w').close()", "time.sleep(600)")
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "ascii_hydra", f"pipeline.steps.step_1.script={script}"),
+            f"mode.output_root={tmp_path}/data",
+        ],
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not begun.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert process.stdout is not None
+    process.stdout.close()  # nobody reads any more, as when a terminal has been closed
+    os.kill(process.pid, signal.SIGHUP)
+    assert process.wait(timeout=60) == 130
+    assert outcome_in(tmp_path).ending is Ending.canceled
+
+
+def test_a_folder_that_holds_a_sweep_takes_no_other(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    words = ["-m", "cluster=small,medium", "action=plan", f"hydra.sweep.dir={tmp_path}/sweep"]
+    assert command_line(*words).returncode == 0
+    again = command_line(*words)
+    assert again.returncode == 1
+    assert again.stderr == (
+        f"hydra.sweep.dir={tmp_path}/sweep: holds another sweep; choose a new folder.\n"
+    )
+
+
+def test_a_step_with_two_underscores_in_its_name(command_line: CommandLine, tmp_path: Path) -> None:
+    script = script_that(tmp_path, "spark.range(3).write.parquet(self.output)")
+    path = Path(script)
+    path.write_text(path.read_text().replace("**known", "spark, **known"))
+    (tmp_path / "mine" / "pipeline").mkdir(parents=True)
+    (tmp_path / "mine" / "pipeline" / "odd.yaml").write_text(
+        "name: odd\ninput: .\noutput: ${mode.output_root}/odd\n"
+        f"steps:\n  a__b: {{script: {script}}}\n"
+    )
+    ended = command_line("-cd", "mine", "pipeline=odd", f"mode.output_root={tmp_path}/data")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "a__b succeeded" in ended.stdout
