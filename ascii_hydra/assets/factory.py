@@ -199,6 +199,7 @@ def _asset(
                 },
                 partition=partition,
                 partition_key=partition_key(partition),
+                digest=settings.digest,
             )
         except ConfigError as fault:
             raise dg.Failure(str(fault), allow_retries=False) from None
@@ -265,7 +266,7 @@ def _code_version(script_root: Path, step: StepConfig) -> str:
 def _provenance(own: StepSettings, settings: Settings) -> dict[str, dg.MetadataValue[Any]]:
     return {
         "ascii_hydra/engine": dg.MetadataValue.text(own.engine.name.value),
-        "ascii_hydra/mode": dg.MetadataValue.text(own.mode.value),
+        "ascii_hydra/mode": dg.MetadataValue.text(own.mode.name.value),
         "ascii_hydra/cluster": dg.MetadataValue.text(own.cluster.size.value),
         "ascii_hydra/config_digest": dg.MetadataValue.text(settings.digest),
         CONFIG_KEY: dg.MetadataValue.md(f"```yaml\n{settings.yaml}```"),

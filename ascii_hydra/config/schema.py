@@ -41,6 +41,63 @@ class Endpoint(StrEnum):
     rehearsal = "rehearsal"
 
 
+class ReuseCluster(StrEnum):
+    """Whom a cloud cluster serves: one step, or all steps of one launch (a command of the command
+    line, or a run of the UI)."""
+
+    step = "step"
+    run = "run"
+
+
+class AllocationStrategy(StrEnum):
+    """How EMR chooses among the spot instance types of a fleet."""
+
+    price_capacity_optimized = "price_capacity_optimized"
+    capacity_optimized = "capacity_optimized"
+    lowest_price = "lowest_price"
+    diversified = "diversified"
+
+
+class InstanceCollection(StrEnum):
+    """How EMR is asked for instances."""
+
+    fleets = "fleets"
+    groups = "groups"
+
+
+class Architecture(StrEnum):
+    """Of an instance type's processors."""
+
+    x86_64 = "x86_64"
+    arm64 = "arm64"
+
+
+class CatalogueSource(StrEnum):
+    """Where instance types and their prices are looked up: in the package, or asked of AWS."""
+
+    packaged = "packaged"
+    live = "live"
+
+
+class FaultEffect(StrEnum):
+    """What goes wrong in the rehearsal cloud. docs/rehearsal.md tells each."""
+
+    throttled = "throttled"
+    refused = "refused"
+    server_error = "server_error"
+    reply_lost = "reply_lost"
+    slow = "slow"
+    no_capacity = "no_capacity"
+    validation_error = "validation_error"
+    bootstrap_failure = "bootstrap_failure"
+    start_failure = "start_failure"
+    instance_failure = "instance_failure"
+    step_interrupted = "step_interrupted"
+    step_killed = "step_killed"
+    logs_late = "logs_late"
+    logs_missing = "logs_missing"
+
+
 # What a sweep does after a row that failed. (`continue` is a keyword: no class body can name it.)
 OnFailure = Enum("OnFailure", {"continue": "continue", "stop": "stop"}, type=str)
 
@@ -51,6 +108,23 @@ def ranged(default: Any, low: float, high: float) -> Any:
 
 
 # --- engine ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class EmrConfiguration:
+    """One EMR configuration classification, such as spark-defaults."""
+
+    classification: str = MISSING
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BootstrapAction:
+    """A script that every node of an EMR cluster runs before the cluster is used."""
+
+    name: str = MISSING
+    script: str = MISSING
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,9 +149,54 @@ class PySparkEngine(EngineConfig):
 
 @dataclass(frozen=True)
 class EmrEngine(EngineConfig):
-    """EMR on EC2."""
+    """EMR on EC2.
+
+    Attributes:
+        release_label: decides the versions of Spark and Python: emr-7.x.y or emr-spark-8.x.y.
+        python_version: of those that the release ships, the one that steps run with.
+        staging_root: s3:// folder for payloads, Pipes messages and logs of clusters.
+        cluster_id: an existing cluster to add steps to; it is never terminated by us.
+        step_concurrency: steps that a cluster runs at a time.
+        service_role, job_flow_role: IAM role of EMR, and instance profile of its instances.
+        subnets: EMR takes the zone with the best capacity and price of several (fleets only).
+        key_name: EC2 key pair for SSH, or None.
+        primary_security_group, worker_security_group, service_security_group: EMR's own if None.
+        security_configuration: name of one, or None.
+        node_labels: the driver runs on core nodes only, never on a task node that spot may take.
+        maximize_resource_allocation: EMR sizes the executors to the instances.
+        configurations: EMR configuration classifications, merged with ours by classification.
+        bootstrap_actions: scripts (s3:// URI, then its arguments) that every node runs first.
+        tags: of clusters, besides those that ascii_hydra sets.
+        start_timeout_minutes: a cluster that has not started by then is terminated.
+        max_lifetime_minutes: a cluster shuts itself down after so long, whatever happens to us.
+        idle_timeout_minutes: EMR ends a shared cluster that has had no step for so long.
+        poll_seconds: the longest pause between two looks at a running step.
+        log_wait_seconds: how long a failed step's log is waited for, which EMR uploads late.
+    """
 
     release_label: str = MISSING
+    python_version: str = MISSING
+    staging_root: str = MISSING
+    cluster_id: str | None = None
+    step_concurrency: int = ranged(1, 1, 256)
+    service_role: str = "EMR_DefaultRole_V2"
+    job_flow_role: str = "EMR_EC2_DefaultRole"
+    subnets: tuple[str, ...] = ()
+    key_name: str | None = None
+    primary_security_group: str | None = None
+    worker_security_group: str | None = None
+    service_security_group: str | None = None
+    security_configuration: str | None = None
+    node_labels: bool = True
+    maximize_resource_allocation: bool = True
+    configurations: tuple[EmrConfiguration, ...] = ()
+    bootstrap_actions: tuple[BootstrapAction, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    start_timeout_minutes: float = ranged(60.0, 0.01, 24 * 60)
+    max_lifetime_minutes: float = ranged(24.0 * 60, 1, 30 * 24 * 60)
+    idle_timeout_minutes: float = ranged(10.0, 1, 7 * 24 * 60)
+    poll_seconds: float = ranged(10.0, 0.1, 300)
+    log_wait_seconds: float = ranged(30.0, 0, 3600)
 
 
 @dataclass(frozen=True)
@@ -92,10 +211,16 @@ class DatabricksEngine(EngineConfig):
 
 @dataclass(frozen=True)
 class ModeConfig:
-    """Where the data of a mode lives. A relative folder is taken from the project's folder."""
+    """Where the data of a mode lives. A relative folder is taken from the project's folder.
+
+    Attributes:
+        bucket: S3 bucket of the data, for a mode that has one.
+        region: AWS region of the bucket.
+    """
 
     name: ExecutionMode = MISSING
     bucket: str | None = None
+    region: str | None = None
     input_root: str = MISSING
     output_root: str = MISSING
 
@@ -139,11 +264,73 @@ class PySparkCluster(ClusterConfig):
 
 
 @dataclass(frozen=True)
-class EmrCluster(ClusterConfig):
-    """Instances of one EMR cluster."""
+class InstanceFilters:
+    """Which instance types would do for the workers; the cheapest that match are taken.
 
-    primary_instance_type: str = MISSING
-    worker_instance_type: str = MISSING
+    Attributes:
+        vcpus, vcpus_at_most: lowest and highest number of vCPUs.
+        memory_gib, memory_gib_at_most: lowest and highest memory.
+        storage_gb: lowest size of the local disks.
+        families: `m5d`, `r6g`, ...; empty for all.
+        size_at_most: `4xlarge`; sizes are ordered medium, large, xlarge, 2xlarge, 3xlarge, ...
+        types: how many instance types to take.
+        source: where types and prices are looked up.
+    """
+
+    vcpus: int | None = field(default=None, metadata={"range": (1, 448)})
+    vcpus_at_most: int | None = field(default=None, metadata={"range": (1, 448)})
+    memory_gib: float | None = field(default=None, metadata={"range": (0.5, 24576)})
+    memory_gib_at_most: float | None = field(default=None, metadata={"range": (0.5, 24576)})
+    storage_gb: float | None = field(default=None, metadata={"range": (0, 500_000)})
+    families: tuple[str, ...] = ()
+    architecture: Architecture | None = None
+    size_at_most: str | None = None
+    types: int = ranged(5, 1, 30)
+    source: CatalogueSource = CatalogueSource.packaged
+
+
+@dataclass(frozen=True)
+class EbsVolumes:
+    """EBS volumes of every instance, besides its local disks. EMR adds some to types without local
+    disks unless told otherwise, so they are always told.
+
+    Attributes:
+        volumes: per instance; 0 for a type with local disks.
+        size_gib: of one volume.
+        volume_type: gp3, gp2, io1, io2, st1 or sc1.
+        root_size_gib: of the root volume.
+    """
+
+    volumes: int = ranged(0, 0, 25)
+    size_gib: int = ranged(64, 10, 16384)
+    volume_type: str = "gp3"
+    root_size_gib: int = ranged(15, 15, 100)
+
+
+@dataclass(frozen=True)
+class EmrCluster(ClusterConfig):
+    """Instances of one EMR cluster: a primary, core nodes on demand, task nodes on spot.
+
+    Attributes:
+        primary_instance_types, worker_instance_types: alternatives; EMR takes what it can get. All
+            of one architecture; all workers of the same number of vCPUs.
+        filters: chooses `worker_instance_types` by what they are and cost.
+        instance_collection: fleets take several types, groups only one.
+        allocation_strategy: how EMR chooses among them on spot.
+        spot_timeout_minutes: after so long without spot capacity, on demand is taken.
+        max_workers: the cluster may grow to so many while steps need it (managed scaling; the
+            additional ones are task nodes); None for a fixed size.
+        ebs: volumes of every instance.
+    """
+
+    primary_instance_types: tuple[str, ...] = ()
+    worker_instance_types: tuple[str, ...] = ()
+    filters: InstanceFilters | None = None
+    instance_collection: InstanceCollection = InstanceCollection.fleets
+    allocation_strategy: AllocationStrategy = AllocationStrategy.price_capacity_optimized
+    spot_timeout_minutes: int = ranged(10, 5, 1440)
+    max_workers: int | None = field(default=None, metadata={"range": (1, 1000)})
+    ebs: EbsVolumes = field(default_factory=EbsVolumes)
 
 
 @dataclass(frozen=True)
@@ -217,16 +404,74 @@ class PipelineConfig:
 
 @dataclass(frozen=True)
 class EndpointConfig:
-    """Whose cloud is talked to."""
+    """Whose cloud is talked to.
+
+    Attributes:
+        url: of S3 or a service compatible with it, and of EMR; None for AWS itself, or, in a
+            rehearsal, for a cloud that is started for this run alone.
+        path_style: the bucket stands in the path rather than in the host name.
+    """
 
     name: Endpoint = MISSING
+    url: str | None = None
+    path_style: bool = False
+
+
+@dataclass(frozen=True)
+class FaultRule:
+    """Something that goes wrong in the rehearsal cloud. docs/rehearsal.md tells each.
+
+    Attributes:
+        on: an operation (`RunJobFlow`, `s3:PutObject`), or `cluster`, `step`, `logs`.
+        effect: what happens.
+        times: to how many of them.
+        after: how many go well before.
+        code, message: what AWS would answer, for `refused`.
+        seconds: virtual time, for `slow` and `logs_late`.
+    """
+
+    on: str = MISSING
+    effect: FaultEffect = MISSING
+    times: int = ranged(1, 1, 1_000_000)
+    after: int = ranged(0, 0, 1_000_000)
+    code: str | None = None
+    message: str | None = None
+    seconds: float = ranged(0.0, 0, 1_000_000)
+
+
+@dataclass(frozen=True)
+class RehearsalConfig:
+    """How the rehearsal cloud behaves; only for `endpoint=rehearsal`.
+
+    Attributes:
+        speed: virtual seconds per second, while no step really executes.
+        provisioning_seconds: virtual time until a cluster's instances are there. 210 s is what
+            AWS's own aws-emr-advisor plans with.
+        bootstrap_seconds: virtual time of each bootstrap action.
+        step_minutes: virtual duration of every step; None for as long as it really takes.
+        faults: what goes wrong.
+    """
+
+    speed: float = ranged(60.0, 1, 1_000_000)
+    provisioning_seconds: float = ranged(210.0, 0, 24 * 3600)
+    bootstrap_seconds: float = ranged(15.0, 0, 24 * 3600)
+    step_minutes: float | None = field(default=None, metadata={"range": (0, 30 * 24 * 60)})
+    faults: tuple[FaultRule, ...] = ()
 
 
 @dataclass(frozen=True)
 class LaunchConfig:
-    """How a run, or a sweep of runs, is conducted."""
+    """How a run, or a sweep of runs, is conducted.
+
+    Attributes:
+        on_failure: what a sweep does after a row that failed.
+        reuse_cluster: whom a cloud cluster serves.
+        owner: who answers for what is started; a tag of every cluster. None for the user's name.
+    """
 
     on_failure: OnFailure = OnFailure["continue"]
+    reuse_cluster: ReuseCluster = ReuseCluster.step
+    owner: str | None = None
 
 
 @dataclass(frozen=True)
@@ -240,6 +485,7 @@ class Config:
     endpoint: EndpointConfig = field(default_factory=EndpointConfig)
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
+    rehearsal: RehearsalConfig = field(default_factory=RehearsalConfig)
 
 
 # The schema that each option of a group merges over, by its name in the ConfigStore.

@@ -35,13 +35,16 @@ from ascii_hydra.config.schema import (
     DatabricksEngine,
     EmrCluster,
     EmrEngine,
+    EndpointConfig,
     EngineConfig,
+    LaunchConfig,
+    ModeConfig,
     PipelineConfig,
     PySparkCluster,
     PySparkEngine,
     StepConfig,
 )
-from ascii_hydra.step.choices import Engine, ExecutionMode
+from ascii_hydra.step.choices import Engine
 
 ENGINES: Mapping[Engine, tuple[type[EngineConfig], type[ClusterConfig]]] = {
     Engine.pyspark: (PySparkEngine, PySparkCluster),
@@ -58,7 +61,10 @@ class StepSettings:
         name: the step's name in its pipeline.
         config: what conf/pipeline says of it.
         engine, cluster: the run's own, or those that the step names for itself.
-        mode: how much data it reads.
+        mode: how much data it reads, and where that lives.
+        endpoint: whose cloud is talked to.
+        launch: how the run is conducted.
+        pipeline: the name of the pipeline.
         script: the script's absolute path.
         py_files: absolute paths of the Python files that the executors import.
     """
@@ -67,7 +73,10 @@ class StepSettings:
     config: StepConfig
     engine: EngineConfig
     cluster: ClusterConfig
-    mode: ExecutionMode
+    mode: ModeConfig
+    endpoint: EndpointConfig
+    launch: LaunchConfig
+    pipeline: str
     script: Path
     py_files: tuple[Path, ...]
 
@@ -266,7 +275,10 @@ def _step(
         config=step,
         engine=engine,
         cluster=cluster,
-        mode=config.mode.name,
+        mode=config.mode,
+        endpoint=config.endpoint,
+        launch=config.launch,
+        pipeline=config.pipeline.name,
         script=script_root / step.script,
         py_files=tuple(script_root / path for path in step.py_files),
     )

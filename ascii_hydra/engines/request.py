@@ -42,7 +42,7 @@ def _local(run: StepRun, engine: PySparkEngine, cluster: PySparkCluster) -> Loca
         spark_conf=conf,
         driver_memory_mib=memory_mib,
         # The quick compiler alone is much faster on a sample and much slower on real data.
-        small_data=settings.mode is not ExecutionMode.full,
+        small_data=settings.mode.name is not ExecutionMode.full,
         reuse_jvm=engine.reuse_jvm,
         class_sharing=engine.class_sharing,
         timeout_s=engine.timeout_minutes * 60,

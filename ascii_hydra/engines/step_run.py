@@ -20,6 +20,7 @@ class StepRun:
         inputs: folder or URI of every upstream output, by the upstream step's name.
         partition: the value of every partition dimension, in the order of the step's dimensions.
         partition_key: the partition as Dagster names it, or None.
+        digest: names the configuration that this run was composed from.
     """
 
     settings: StepSettings
@@ -27,11 +28,12 @@ class StepRun:
     inputs: Mapping[str, str]
     partition: Mapping[str, str]
     partition_key: str | None
+    digest: str = ""
 
     def arguments(self) -> tuple[str, ...]:
         """The script's command line, as `SparkStep` reads it; the same on every engine."""
         settings = self.settings
-        words = ["--engine", settings.engine.name.value, "--mode", settings.mode.value]
+        words = ["--engine", settings.engine.name.value, "--mode", settings.mode.name.value]
         words += ["--output", self.output]
         for name, uri in self.inputs.items():
             words += ["--input", f"{name}={uri}"]

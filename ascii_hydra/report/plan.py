@@ -38,6 +38,7 @@ def planned_run(settings: Settings, step: StepSettings) -> StepRun:
         inputs={dep: base(dep) for dep in step.config.deps},
         partition=partition,
         partition_key="|".join(partition[one] for one in sorted(partition)) or None,
+        digest=settings.digest,
     )
 
 
@@ -86,8 +87,8 @@ def computing(step: StepSettings) -> str:
             return f"{cores}, {cluster.driver_memory_gib:g} GiB{'' if where else ' here'}"
         case EmrCluster():
             return (
-                f"{cluster.workers} x {cluster.worker_instance_type}"
-                f" + {cluster.primary_instance_type}"
+                f"{cluster.workers} x {'/'.join(cluster.worker_instance_types)}"
+                f" + {'/'.join(cluster.primary_instance_types)}"
             )
         case DatabricksCluster():
             return f"{cluster.workers} x {cluster.worker_node_type} + {cluster.driver_node_type}"

@@ -62,7 +62,7 @@ def test_clusters_keep_their_promise(size: ClusterSize) -> None:
         ).config.cluster
         assert isinstance(cluster, (EmrCluster, DatabricksCluster))
         kind = (
-            cluster.worker_instance_type
+            cluster.worker_instance_types[0]
             if isinstance(cluster, EmrCluster)
             else cluster.worker_node_type
         )

@@ -17,7 +17,7 @@ LOCAL_ONLY = (
     "mode=small_dev_sample_local: reads files on this machine; engine={} cannot see them."
     " Use mode=small_dev_sample_s3, or engine=pyspark."
 )
-ROOT_KEYS = "action, cluster, endpoint, engine, launch, mode, pipeline"
+ROOT_KEYS = "action, cluster, endpoint, engine, launch, mode, pipeline, rehearsal"
 COMMON_ENGINE_KEYS = "name, region, spark_conf, timeout_minutes"
 
 
@@ -57,7 +57,7 @@ def errors(*problems: str) -> str:
         pytest.param(
             ["enigne=emr"],
             "enigne: there is no such key. Did you mean engine? Known here: action, cluster,"
-            " endpoint, engine, experiment, hydra, launch, local, mode, pipeline.\n",
+            " endpoint, engine, experiment, hydra, launch, local, mode, pipeline, rehearsal.\n",
             id="03_misspelt_key",
         ),
         pytest.param(

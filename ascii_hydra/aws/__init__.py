@@ -1,0 +1,1 @@
+"""How AWS, or what answers like it, is talked to."""

@@ -1,0 +1,1 @@
+"""AWS EMR on EC2."""

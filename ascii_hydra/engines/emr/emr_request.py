@@ -1,0 +1,151 @@
+"""One step on EMR as a value: what `plan` prints is what the client submits.
+
+What is known only at a launch stands in it as a placeholder: `<run>`, `<launch>`, `<token>`,
+`<deadline>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ascii_hydra.aws.client import Place
+
+
+@dataclass(frozen=True)
+class Libraries:
+    """Packages of PyPI, to be unpacked into one archive that a cluster's Python can import.
+
+    Attributes:
+        requirements: `name==version`, and absolute paths of wheels.
+        constraints: `name==version` of what they need in turn, where this environment has it.
+        python_version: `3.11`.
+        platforms: pip's names of the platform, best first: `manylinux_2_28_x86_64`, ...
+    """
+
+    requirements: tuple[str, ...]
+    constraints: tuple[str, ...]
+    python_version: str
+    platforms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One file that a cluster needs. Its URI names its content, so it is uploaded once.
+
+    Exactly one of `path`, `content` and `libraries` is given.
+
+    Attributes:
+        uri: `s3://bucket/.../payload/<hash of the content>/<file name>`.
+        path: a file of this machine.
+        content: bytes made here.
+        libraries: what the archive is made of, if it has not been uploaded yet.
+    """
+
+    uri: str
+    path: Path | None = None
+    content: bytes | None = None
+    libraries: Libraries | None = None
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What names one run of a step.
+
+    Attributes:
+        run: Dagster's run id.
+        launch: names the runs that share a cluster: a command of the command line, or a run.
+        token: the same for each retry of the step, and for no other step: by it what was submitted
+            is found again.
+        deadline: when a cluster ends itself, ISO 8601 in UTC.
+    """
+
+    run: str
+    launch: str
+    token: str
+    deadline: str
+
+
+@dataclass(frozen=True)
+class EmrRequest:
+    """Everything about one step on EMR.
+
+    Attributes:
+        step: the step's name as people know it.
+        output: URI of the folder that the step overwrites.
+        place: which AWS.
+        cluster_id: an existing cluster; then `run_job_flow` is None.
+        shared: the cluster is one for all steps of a launch.
+        run_job_flow: the arguments of RunJobFlow. They hold the step itself unless the cluster is
+            shared.
+        step_config: the step as RunJobFlow and AddJobFlowSteps take it, without Pipes' bootstrap.
+        uploads: what must be in S3 before.
+        messages_uri: s3:// folder of this run's Pipes context and messages.
+        timeout_s: the step is stopped and fails after so long.
+        start_timeout_s: the cluster is terminated if it has not started by then.
+        poll_s: longest pause between two looks at a running step.
+        log_wait_s: how long the log of a failed step is waited for.
+    """
+
+    step: str
+    output: str
+    place: Place
+    cluster_id: str | None
+    shared: bool
+    run_job_flow: Mapping[str, Any] | None
+    step_config: Mapping[str, Any]
+    uploads: tuple[Upload, ...]
+    messages_uri: str
+    timeout_s: float
+    start_timeout_s: float
+    poll_s: float
+    log_wait_s: float
+
+    def of(self, identity: Identity, bootstrap: Sequence[str] = ()) -> EmrRequest:
+        """This request for one run.
+
+        Args:
+            identity: takes the place of the placeholders.
+            bootstrap: Pipes' arguments, at the end of the step's own.
+        """
+        names = {
+            "<run>": identity.run,
+            "<launch>": identity.launch,
+            "<token>": identity.token,
+            "<deadline>": identity.deadline,
+        }
+        step = _filled(self.step_config, names)
+        step["HadoopJarStep"]["Args"] = [*step["HadoopJarStep"]["Args"], *bootstrap]
+        flow = None if self.run_job_flow is None else _filled(self.run_job_flow, names)
+        if flow is not None and flow.get("Steps"):
+            flow["Steps"] = [step]
+        return replace(
+            self,
+            run_job_flow=flow,
+            step_config=step,
+            messages_uri=_filled(self.messages_uri, names),
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The request in plain types: what is uploaded, and the API's own arguments."""
+        shown: dict[str, Any] = {"uploads": [one.uri for one in self.uploads]}
+        if self.run_job_flow is not None:
+            shown["RunJobFlow"] = self.run_job_flow
+        if not (self.run_job_flow or {}).get("Steps"):
+            steps = {"JobFlowId": self.cluster_id or "<cluster>", "Steps": [self.step_config]}
+            shown["AddJobFlowSteps"] = steps
+        return shown
+
+
+def _filled(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        for placeholder, name in names.items():
+            value = value.replace(placeholder, name)
+        return value
+    if isinstance(value, Mapping):
+        return {key: _filled(one, names) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_filled(one, names) for one in value]
+    return value
