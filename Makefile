@@ -4,7 +4,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup start run test bench fmt lint lock clean prepare
+.PHONY: help setup start run rehearsal test bench fmt lint lock clean prepare
 # What a user has on PYTHONPATH is no part of the project's environment.
 unexport PYTHONPATH PYTHONHOME
 
@@ -25,7 +25,7 @@ archived = .pixi/.class-archive
 endif
 
 help: ## Show this help
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: install prepare ## Make the environment (every other target does so where it must)
 
@@ -34,6 +34,9 @@ start: prepare ## Open the Dagster UI on http://localhost:3000
 
 run: prepare ## Run the example pipeline on this machine; ARGS="engine=emr action=plan" goes to the program
 	@$(call task,default,run) $(ARGS)
+
+rehearsal: prepare ## Keep a rehearsal cloud (S3, EMR) on this machine; ARGS="--port 4600" takes another port
+	@$(call task,default,rehearsal) $(ARGS)
 
 test: prepare ## Run the tests; ARGS="-k price" goes to pytest
 	@$(call task,testing,test) $(ARGS)

@@ -13,7 +13,13 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 # What a user's environment may hold and a test must not depend on.
 _FOREIGN = (
+    "ASCII_AWS_ACCESS_KEY_ID",
+    "ASCII_AWS_SECRET_ACCESS_KEY",
     "ASCII_HYDRA_OVERRIDES",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_ENDPOINT_URL",
+    "AWS_PROFILE",
+    "AWS_SECRET_ACCESS_KEY",
     "DAGSTER_HOME",
     "HYDRA_FULL_ERROR",
     "PYSPARK_GATEWAY_PORT",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ascii_hydra.config.problems import Problem, one_of
 from ascii_hydra.config.schema import (
     Config,
     Endpoint,
+    EndpointConfig,
     EngineConfig,
     PipelineConfig,
     PySparkEngine,
@@ -122,7 +125,7 @@ def engine_problems(engine: EngineConfig, mode: ExecutionMode) -> Iterator[Probl
 
 
 def launch_problems(config: Config, engines: Mapping[str, EngineConfig]) -> Iterator[Problem]:
-    """What cannot be launched yet, though it can be composed, checked and planned.
+    """What cannot be launched, though it can be composed, checked and planned.
 
     Args:
         config: the whole configuration.
@@ -130,10 +133,48 @@ def launch_problems(config: Config, engines: Mapping[str, EngineConfig]) -> Iter
     """
     not_yet = "cannot be launched yet; --cfg job and action=plan work."
     for name in dict.fromkeys(engine.name for engine in engines.values()):
-        if name is not Engine.pyspark:
-            yield Problem(f"engine={name.value}", f"{not_yet} Use engine=pyspark.")
-    if config.mode.name is not ExecutionMode.small_dev_sample_local:
-        local = ExecutionMode.small_dev_sample_local.value
-        yield Problem(f"mode={config.mode.name.value}", f"{not_yet} Use mode={local}.")
-    if config.endpoint.name is Endpoint.rehearsal:
-        yield Problem("endpoint=rehearsal", f"{not_yet} Use endpoint=cloud.")
+        if name is Engine.databricks:
+            yield Problem(
+                f"engine={name.value}",
+                f"{not_yet} Use engine={Engine.pyspark.value} or engine={Engine.emr.value}.",
+            )
+        elif (
+            name is Engine.emr
+            and config.endpoint.name is Endpoint.cloud
+            and config.endpoint.url is not None
+        ):
+            yield Problem(
+                f"endpoint.url={config.endpoint.url}",
+                "is a service compatible with S3, and engine=emr is AWS alone: leave the url out,"
+                " or use engine=pyspark.",
+            )
+
+
+def endpoint_problems(endpoint: EndpointConfig) -> Iterator[Problem]:
+    """What is wrong with the address of a cloud."""
+    if endpoint.url is None:
+        return
+    at = f"endpoint.url={endpoint.url}"
+    try:
+        parts = urlsplit(endpoint.url)
+        _ = parts.port
+    except ValueError as fault:
+        yield Problem(at, f"is no address: {fault}.")
+        return
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        yield Problem(at, "write http://host:port or https://host.")
+    elif parts.username is not None or parts.password is not None:
+        yield Problem("endpoint.url", "has a user or a password in it; credentials stay outside.")
+    elif endpoint.name is Endpoint.rehearsal and not _is_loopback(parts.hostname):
+        yield Problem(
+            at,
+            "a rehearsal stays on this machine: use null, which starts one for this run, or"
+            " http://127.0.0.1:port of one that make rehearsal keeps.",
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
+from typing import BinaryIO
 
 from ascii_hydra.config.problems import ConfigError, Problem
 from ascii_hydra.config.schema import PartitionDimension, PipelineConfig
@@ -16,8 +18,25 @@ def partition_key(partition: Mapping[str, str]) -> str | None:
     return "|".join(partition[name] for name in sorted(partition)) or None
 
 
-def dimension_values(pipeline: PipelineConfig) -> dict[str, tuple[str, ...]]:
+def local_file(location: str) -> BinaryIO:
+    """A file of this machine, by its path or `file://` URI, opened to be read.
+
+    Raises OSError if it is not there, and ConfigError for any other URI.
+    """
+    if "://" in location and not location.startswith("file://"):
+        raise ConfigError([Problem("pipeline.input", f"{location} is no file of this machine.")])
+    return Path(location.removeprefix("file://")).open("rb")
+
+
+def dimension_values(
+    pipeline: PipelineConfig, opened: Callable[[str], BinaryIO] = local_file
+) -> dict[str, tuple[str, ...]]:
     """Every value of every dimension of a pipeline, in the order in which its input has them.
+
+    Args:
+        pipeline: the pipeline.
+        opened: opens a file of its input to be read. It raises FileNotFoundError if there is none,
+            and ConfigError or another OSError if it cannot be read.
 
     Raises:
         ConfigError: the input cannot be read, has no such column or no value, or uses one that
@@ -28,7 +47,7 @@ def dimension_values(pipeline: PipelineConfig) -> dict[str, tuple[str, ...]]:
     for name, dimension in pipeline.partition_dimensions.items():
         at = f"pipeline.partition_dimensions.{name}"
         try:
-            found = tuple(dict.fromkeys(_values(at, dimension, pipeline.input)))
+            found = tuple(dict.fromkeys(_values(at, dimension, pipeline.input, opened)))
         except ConfigError as fault:
             problems += fault.problems
             continue
@@ -45,7 +64,7 @@ def dimension_values(pipeline: PipelineConfig) -> dict[str, tuple[str, ...]]:
             if "|" in one
         ]
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(list(dict.fromkeys(problems)))
     if pipeline.partitions is not None:
         _check_wanted(values, pipeline.partitions)
     return values
@@ -87,20 +106,28 @@ def chosen_partitions(
 
 
 def _place(dimension: PartitionDimension, folder: str) -> str:
-    return "keys" if dimension.csv is None else str(Path(folder) / dimension.csv)
+    if dimension.csv is None:
+        return "keys"
+    # A path in the middle of a URI would lose one of its slashes.
+    return f"{folder.removeprefix('file://').rstrip('/')}/{dimension.csv}"
 
 
-def _values(at: str, dimension: PartitionDimension, folder: str) -> Iterable[str]:
+def _values(
+    at: str, dimension: PartitionDimension, folder: str, opened: Callable[[str], BinaryIO]
+) -> Iterable[str]:
     if dimension.csv is None:
         return (*dimension.keys, *dimension.also)
-    path = Path(folder.removeprefix("file://")) / dimension.csv
-    if not path.is_file():
-        name = at.rpartition(".")[2]
-        raise ConfigError(
-            [Problem("pipeline.input", f"there is no file {path}, from which {name} is read.")]
-        )
+    path, name = _place(dimension, folder), at.rpartition(".")[2]
+    try:
+        stream = opened(path)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        what = f"there is no file {path}, from which {name} is read."
+        raise ConfigError([Problem("pipeline.input", what)]) from None
+    except OSError as fault:
+        what = f"{path}, from which {name} is read, cannot be read: {fault.strerror or fault}."
+        raise ConfigError([Problem("pipeline.input", what)]) from None
     # As steps/webgraph reads it: a byte order mark, spaces and the case of formats do not count.
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file)
         known = [(one or "").strip() for one in rows.fieldnames or ()]
         rows.fieldnames = known

@@ -314,7 +314,7 @@ class EmrCluster(ClusterConfig):
     Attributes:
         primary_instance_types, worker_instance_types: alternatives; EMR takes what it can get. All
             of one architecture; all workers of the same number of vCPUs.
-        filters: chooses `worker_instance_types` by what they are and cost.
+        filters: chooses `worker_instance_types` by what they are and cost, if any is set.
         instance_collection: fleets take several types, groups only one.
         allocation_strategy: how EMR chooses among them on spot.
         spot_timeout_minutes: after so long without spot capacity, on demand is taken.
@@ -325,7 +325,7 @@ class EmrCluster(ClusterConfig):
 
     primary_instance_types: tuple[str, ...] = ()
     worker_instance_types: tuple[str, ...] = ()
-    filters: InstanceFilters | None = None
+    filters: InstanceFilters = field(default_factory=InstanceFilters)
     instance_collection: InstanceCollection = InstanceCollection.fleets
     allocation_strategy: AllocationStrategy = AllocationStrategy.price_capacity_optimized
     spot_timeout_minutes: int = ranged(10, 5, 1440)
@@ -422,15 +422,16 @@ class FaultRule:
     """Something that goes wrong in the rehearsal cloud. docs/rehearsal.md tells each.
 
     Attributes:
-        on: an operation (`RunJobFlow`, `s3:PutObject`), or `cluster`, `step`, `logs`.
+        target: an operation (`RunJobFlow`, `s3:PutObject`), or `cluster`, `step`, `logs`.
         effect: what happens.
         times: to how many of them.
         after: how many go well before.
-        code, message: what AWS would answer, for `refused`.
+        code, message: what AWS would answer, for `refused`. The code SPOT, for `no_capacity`: spot
+            alone is short.
         seconds: virtual time, for `slow` and `logs_late`.
     """
 
-    on: str = MISSING
+    target: str = MISSING
     effect: FaultEffect = MISSING
     times: int = ranged(1, 1, 1_000_000)
     after: int = ranged(0, 0, 1_000_000)

@@ -18,12 +18,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ascii_hydra.config.arguments import override_key
 from ascii_hydra.config.checks import (
+    endpoint_problems,
     engine_problems,
     launch_problems,
     pipeline_problems,
     secret_problems,
 )
 from ascii_hydra.config.compose import composed, project_folder, shipped_folder
+from ascii_hydra.config.faults import fault_problems
 from ascii_hydra.config.frozen import as_data, frozen, plain_values
 from ascii_hydra.config.problems import ConfigError, Problem, one_of
 from ascii_hydra.config.schema import (
@@ -35,6 +37,7 @@ from ascii_hydra.config.schema import (
     DatabricksEngine,
     EmrCluster,
     EmrEngine,
+    Endpoint,
     EndpointConfig,
     EngineConfig,
     LaunchConfig,
@@ -142,6 +145,8 @@ def settle(config: DictConfig, overrides: Sequence[str], conf: Path | None = Non
         raise ConfigError(problems)
     script_root = located(settled.pipeline.script_root)
     problems += pipeline_problems(settled.pipeline, script_root)
+    problems += endpoint_problems(settled.endpoint)
+    problems += fault_problems(settled.rehearsal)
     steps = {
         name: _step(settled, name, step, script_root, overrides, conf, problems)
         for name, step in settled.pipeline.steps.items()
@@ -209,6 +214,10 @@ def _identity(config: Config, steps: Mapping[str, StepSettings]) -> dict[str, An
 def _digest(config: Config, steps: Mapping[str, StepSettings]) -> str:
     identity = _identity(config, steps)
     del identity["action"], identity["launch"]
+    if config.endpoint.name is Endpoint.rehearsal:
+        del identity["endpoint"]["url"]  # another one each time
+    else:
+        del identity["rehearsal"]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -334,6 +343,8 @@ def _notices(config: Config, overrides: Sequence[str]) -> Iterator[str]:
         for key in ("cluster.workers", "cluster.spot_share", "engine.region"):
             if any(override_key(one) == key for one in overrides):
                 yield f"{key} has no effect on engine=pyspark."
+    if config.endpoint.name is Endpoint.rehearsal and config.mode.bucket is None:
+        yield f"endpoint=rehearsal has no effect on mode={config.mode.name}."
     keys = [override_key(one) for one in overrides if not one.startswith("~")]
     for key in dict.fromkeys(key for key in keys if keys.count(key) > 1):
         values = [one for one in overrides if override_key(one) == key]

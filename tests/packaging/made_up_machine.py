@@ -15,6 +15,7 @@ SETUP_FILES = ("Makefile", "pixi.toml", "pyproject.toml", "requirements.lock", "
 TARGETS = [
     ("default", "start"),
     ("default", "run"),
+    ("default", "rehearsal"),
     ("testing", "test"),
     ("testing", "bench"),
     ("ci", "fmt"),

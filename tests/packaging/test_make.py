@@ -190,7 +190,7 @@ def test_the_class_archive_is_built_once_through_pixi(bare_machine: Machine) -> 
     assert bare_machine.calls() == ["pixi run -e testing test"]
 
 
-@pytest.mark.parametrize("target", ["start", "run", "test", "bench"])
+@pytest.mark.parametrize("target", ["start", "run", "rehearsal", "test", "bench"])
 def test_what_is_said_of_the_class_archive_stays_out_of_stdout(
     machine: Machine, target: str
 ) -> None:

@@ -1,0 +1,292 @@
+"""The rehearsal cloud over HTTP: S3 by moto, EMR by ourselves, and a few addresses of its own."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from werkzeug.serving import BaseWSGIServer, make_server
+
+from ascii_hydra.config.schema import FaultEffect, FaultRule, RehearsalConfig
+from ascii_hydra.rehearsal.agenda import Agenda
+from ascii_hydra.rehearsal.clock import VirtualClock
+from ascii_hydra.rehearsal.emr_api import EmrApi
+from ascii_hydra.rehearsal.emr_errors import ApiError, invalid
+from ascii_hydra.rehearsal.emr_world import World
+from ascii_hydra.rehearsal.faults import Faults
+from ascii_hydra.rehearsal.guard import Guard
+from ascii_hydra.rehearsal.pricing import products
+from ascii_hydra.rehearsal.s3_operations import s3_operation
+from ascii_hydra.rehearsal.settings import as_json, from_json, rules_from_json
+from ascii_hydra.rehearsal.step_execution import Sandbox
+from ascii_hydra.rehearsal.store import Store
+
+_MOST_CALLS = 100_000
+_SLICE_S = 0.02
+_OWN = "/_rehearsal/"
+_LOOPBACK_NAMES = {"127.0.0.1", "localhost"}
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+Application = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+
+class Cloud:
+    """The WSGI application, and all that it answers from.
+
+    Args:
+        config: how it behaves.
+        url: where it answers.
+        folder: for the steps' files; its owner removes it.
+        guard: ends what steps have started if this process is killed.
+    """
+
+    def __init__(self, config: RehearsalConfig, url: str, folder: Path, guard: Guard) -> None:
+        store = Store()
+        clock = VirtualClock(config.speed)
+        self._world = World(
+            config=config,
+            clock=clock,
+            agenda=Agenda(clock),
+            faults=Faults(config.faults),
+            store=store,
+            sandbox=Sandbox(folder, url, store, guard),
+        )
+        self._emr = EmrApi(self._world)
+        self._calls: deque[dict[str, Any]] = deque(maxlen=_MOST_CALLS)
+        self._moto: Application = DomainDispatcherApplication(create_backend_app)
+
+    def load(self) -> None:
+        """Import what takes long, so that the first request need not wait for it."""
+        from ascii_hydra.aws.model import service_model
+
+        service_model("emr")
+        self._world.store.exists("s3://none/none")
+
+    def close(self) -> None:
+        """End every step; nothing more happens."""
+        self._emr.close()
+        self._world.agenda.close()
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        # A web page can make a browser call this address, and a step is a program: SDKs send no
+        # Origin, and a name of somebody else's that leads here is not ours.
+        name = environ.get("HTTP_HOST", "").rpartition(":")[0]
+        if "HTTP_ORIGIN" in environ or name not in _LOOPBACK_NAMES:
+            return _json(start_response, 403, {"message": "The rehearsal answers no browser."})
+        path = environ.get("PATH_INFO", "")
+        if path.startswith(_OWN):
+            return self._own(path.removeprefix(_OWN), environ, start_response)
+        service, _, operation = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")
+        if service == "ElasticMapReduce":
+            return self._called(operation, environ, start_response, self._answer_emr)
+        if service == "AWSPriceListService":
+            return self._called(operation, environ, start_response, self._answer_pricing)
+        if _service(environ) not in ("", "s3"):
+            return self._moto(environ, start_response)
+        query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+        operation = s3_operation(environ["REQUEST_METHOD"], path, query, environ)
+        return self._called(operation, environ, start_response, self._answer_s3)
+
+    # --- AWS -----------------------------------------------------------------------------------
+
+    def _called(
+        self,
+        operation: str,
+        environ: Environ,
+        start_response: StartResponse,
+        answer: Callable[[str, Environ, StartResponse], Iterable[bytes]],
+    ) -> Iterable[bytes]:
+        self._calls.append({"operation": operation, "at": self._world.clock.now()})
+        fault = self._world.faults.taken(operation)
+        if fault is None:
+            return answer(operation, environ, start_response)
+        if fault.effect is FaultEffect.reply_lost:
+            list(answer(operation, environ, lambda *_args: None))
+            _hang_up(environ)
+        if fault.effect is FaultEffect.slow:
+            reply = list(answer(operation, environ, start_response))
+            self._pass(fault.seconds)
+            return reply
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        error = _refusal(fault, s3=operation.startswith("s3:"))
+        if operation.startswith("s3:"):
+            return _s3_error(start_response, error, environ)
+        return _aws_error(start_response, error)
+
+    def _answer_emr(
+        self, operation: str, environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        try:
+            params = _body(environ)
+            return _json(start_response, 200, self._emr.answer(operation, params, _region(environ)))
+        except ApiError as error:
+            return _aws_error(start_response, error)
+
+    def _answer_pricing(
+        self, operation: str, environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        try:
+            return _json(start_response, 200, products(operation, _body(environ)))
+        except ApiError as error:
+            return _aws_error(start_response, error)
+
+    def _answer_s3(
+        self, _operation: str, environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        return self._moto(environ, start_response)
+
+    def _pass(self, seconds: float) -> None:
+        """Let virtual time pass."""
+        clock = self._world.clock
+        due = clock.now() + seconds
+        while (left := clock.real_seconds_until(due)) > 0:
+            time.sleep(min(left, _SLICE_S))
+
+    # --- its own -------------------------------------------------------------------------------
+
+    def _own(self, name: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        method, world = environ["REQUEST_METHOD"], self._world
+        try:
+            if (method, name) == ("GET", "clock"):
+                clock = world.clock
+                told: Any = {"now": clock.now(), "speed": clock.speed, "rate": clock.rate}
+            elif (method, name) == ("GET", "calls"):
+                told = list(self._calls)
+            elif (method, name) == ("GET", "alive"):
+                told = self._emr.alive()
+            elif (method, name) == ("GET", "config"):
+                told = as_json(world.config)
+            elif (method, name) == ("PUT", "faults"):
+                rules = rules_from_json(_body(environ))
+                world.faults.replace(rules)
+                world.config = replace(world.config, faults=rules)
+                told = {}
+            elif (method, name) == ("PUT", "config"):
+                self._configure(from_json(_body(environ)))
+                told = {}
+            else:
+                return _json(
+                    start_response, 404, {"message": f"There is no {method} {_OWN}{name}."}
+                )
+        except (ValueError, ApiError) as fault:
+            return _json(start_response, 400, {"message": str(fault)})
+        return _json(start_response, 200, told)
+
+    def _configure(self, config: RehearsalConfig) -> None:
+        self._world.faults.replace(config.faults)
+        with self._world.agenda.lock:
+            self._world.config = config
+        self._world.clock.speed = config.speed
+
+
+class Handler(MotoRequestHandler):
+    """Requests as moto wants them, without a line in a log for each."""
+
+    # Headers and body are written apart; together with delayed acknowledgements that costs 40 ms.
+    disable_nagle_algorithm = True
+
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+def server_of(application: Cloud, listening: socket.socket) -> BaseWSGIServer:
+    """A server, with a thread for each connection, that serves on a listening socket."""
+    host, port = listening.getsockname()
+    return make_server(
+        host, port, application, threaded=True, request_handler=Handler, fd=listening.fileno()
+    )
+
+
+def _hang_up(environ: Environ) -> None:
+    """Close the connection without a word. Raises ConnectionResetError, which ends the request."""
+    connection = environ["werkzeug.socket"]
+    connection.shutdown(socket.SHUT_RDWR)
+    raise ConnectionResetError("the reply was lost, by a fault rule")
+
+
+def _refusal(fault: FaultRule, *, s3: bool) -> ApiError:
+    if fault.effect is FaultEffect.throttled:
+        if s3:
+            return ApiError("SlowDown", "Please reduce your request rate.", 503)
+        return ApiError("ThrottlingException", "Rate exceeded")
+    if fault.effect is FaultEffect.server_error:
+        message = fault.message or "An internal error occurred."
+        return ApiError("InternalError" if s3 else "InternalServerException", message, 500)
+    code = fault.code or ("AccessDenied" if s3 else "AccessDeniedException")
+    return ApiError(code, fault.message or "Access Denied", 403 if s3 else 400)
+
+
+def _region(environ: Environ) -> str:
+    return _scope(environ)[0]
+
+
+def _service(environ: Environ) -> str:
+    return _scope(environ)[1]
+
+
+def _scope(environ: Environ) -> tuple[str, str]:
+    """Region and service of a signed request: `Credential=key/date/region/service/aws4_request`."""
+    parts = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].split(",")[0]
+    words = parts.split("/")
+    return (words[2], words[3]) if len(words) == 5 else ("us-east-1", "")  # noqa: PLR2004
+
+
+def _body(environ: Environ) -> Any:
+    content = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    try:
+        return json.loads(content or b"{}")
+    except ValueError:
+        raise invalid("The request's body is no JSON.") from None
+
+
+def _json(
+    start_response: StartResponse,
+    status: int,
+    told: Any,
+    headers: Mapping[str, str] | None = None,
+) -> list[bytes]:
+    content = json.dumps(told).encode()
+    given = {
+        "Content-Type": "application/x-amz-json-1.1",
+        "Content-Length": str(len(content)),
+        "x-amzn-RequestId": str(uuid.uuid4()),
+        **(headers or {}),
+    }
+    start_response(f"{status} {_WORDS.get(status, 'Error')}", list(given.items()))
+    return [content]
+
+
+_WORDS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found"}
+_WORDS |= {500: "Internal Server Error", 503: "Slow Down"}
+
+
+def _aws_error(start_response: StartResponse, error: ApiError) -> list[bytes]:
+    told = {"__type": error.code, "message": error.message, "Message": error.message}
+    return _json(start_response, error.status, told, {"x-amzn-ErrorType": error.code})
+
+
+def _s3_error(start_response: StartResponse, error: ApiError, environ: Environ) -> list[bytes]:
+    content = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f"<Error><Code>{error.code}</Code><Message>{error.message}</Message></Error>"
+    ).encode()
+    if environ["REQUEST_METHOD"] == "HEAD":
+        content = b""
+    headers = [("Content-Type", "application/xml"), ("Content-Length", str(len(content)))]
+    start_response(f"{error.status} {_WORDS.get(error.status, 'Error')}", headers)
+    return [content]
