@@ -45,7 +45,7 @@ def aws_environment(place: Place, environ: Mapping[str, str] = os.environ) -> di
     if keys is not None:
         found |= {"AWS_ACCESS_KEY_ID": keys[0], "AWS_SECRET_ACCESS_KEY": keys[1]}
         # A token of other keys in the environment would be sent along with these.
-        found |= {"AWS_SESSION_TOKEN": "", "AWS_PROFILE": ""}
+        found["AWS_SESSION_TOKEN"] = ""
     return {name: value for name, value in found.items() if value is not None}
 
 

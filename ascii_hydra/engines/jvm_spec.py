@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ascii_hydra.aws.client import Place
 from ascii_hydra.engines import class_archive
 from ascii_hydra.engines.local_request import LocalRequest
 from ascii_hydra.engines.own_folder import OwnFolder
@@ -25,6 +26,7 @@ class JvmSpec:
         environment: extra variables.
         folder: where relative paths begin.
         java_options: more options for Java, in its own words.
+        place: the AWS that it finds in its environment, or None.
     """
 
     driver_memory_mib: int
@@ -35,6 +37,7 @@ class JvmSpec:
     environment: tuple[tuple[str, str], ...]
     folder: str
     java_options: str = ""
+    place: Place | None = None
 
     @classmethod
     def of(cls, request: LocalRequest) -> JvmSpec:
@@ -47,6 +50,7 @@ class JvmSpec:
             launch_conf=tuple(sorted(request.launch_conf().items())),
             environment=tuple(sorted(request.environment.items())),
             folder=str(Path.cwd()),
+            place=request.place,
         )
 
 

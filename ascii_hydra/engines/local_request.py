@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
+
+from ascii_hydra.aws.client import Place
 
 # These are read while a JVM starts, or stay with it (Hadoop caches its file systems): a JVM serves
 # only steps that agree on them.
@@ -41,6 +43,8 @@ class LocalRequest:
         timeout_s: the step is stopped and fails after so long.
         stop_grace_s: time for a step to leave after SIGINT, and again after SIGTERM.
         environment: variables added to this process's own; nothing secret.
+        place: the AWS that its data is in, or None. The credentials for it are given to processes
+            when they are started, and stand nowhere else.
     """
 
     step: str
@@ -55,6 +59,7 @@ class LocalRequest:
     timeout_s: float = 86_400.0
     stop_grace_s: float = 10.0
     environment: Mapping[str, str] = field(default_factory=dict)
+    place: Place | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spark_conf", MappingProxyType(dict(self.spark_conf)))
@@ -81,6 +86,7 @@ class LocalRequest:
             "arguments": list(self.arguments),
             "spark_conf": dict(self.spark_conf),
             "environment": dict(self.environment),
+            "place": None if self.place is None else asdict(self.place),
         }
 
 

@@ -14,14 +14,11 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from dagster import (
-    AssetCheckResult,
     AssetExecutionContext,
     DagsterExecutionInterruptedError,
     Failure,
-    MaterializeResult,
     MetadataValue,
     OpExecutionContext,
     PipesClient,
@@ -31,10 +28,11 @@ from dagster import (
 from dagster._core.pipes.client import PipesClientCompletedInvocation
 from dagster_pipes import PipesExtras
 
-from ascii_hydra.engines import output_lock, spark_jvm
+from ascii_hydra.engines import output_lock, s3_jars, spark_jvm
 from ascii_hydra.engines.jvm_spec import JvmSpec, launch_settings, temporary_folder
 from ascii_hydra.engines.local_request import LocalRequest, local_conf
 from ascii_hydra.engines.pipes_reader import FileReader, RejectedReportError
+from ascii_hydra.engines.pipes_results import strange_report
 from ascii_hydra.engines.process_tree import ProcessTree
 from ascii_hydra.engines.spark_launch import Installation, SparkMissingError, step_environment
 from ascii_hydra.engines.step_output import Sink, StepOutput, to_own_output
@@ -109,9 +107,11 @@ class LocalSparkClient(PipesClient):
                 word for pair in session.get_bootstrap_cli_arguments().items() for word in pair
             ]
             try:
+                if request.place is not None:
+                    s3_jars.ensured(context.log.info)
                 run = _Run(request, bootstrap, reader, output, self._stop)
                 evidence = run.evidence()
-            except (spark_jvm.JvmStartError, SparkMissingError) as fault:
+            except (spark_jvm.JvmStartError, SparkMissingError, s3_jars.JarsMissingError) as fault:
                 raise Failure(f"{request.step} could not start: {fault}") from None
             except RejectedReportError as rejection:
                 raise Failure(f"{request.step} {rejection}") from None
@@ -124,7 +124,7 @@ class LocalSparkClient(PipesClient):
         sentence = cause(evidence)
         if sentence is not None:
             raise Failure(sentence, metadata=_metadata(request, evidence, output.files)) from None
-        if strange := _strange(context, session.message_handler.get_reported_results()):
+        if strange := strange_report(context, session.message_handler.get_reported_results()):
             raise Failure(f"{request.step} reported {strange}, which its asset does not have")
         malformed = reader.report.malformed
         return PipesClientCompletedInvocation(
@@ -180,6 +180,7 @@ class _Run:
                 jvm_exit_code=None if lease is None else lease.jvm.exit_code,
                 stderr=self._last_words or self._output.tail("stderr"),
                 driver_memory_mib=self._request.driver_memory_mib,
+                place=self._request.place,
             )
             if lease is not None:
                 lease.keep = cause(seen) is None
@@ -216,7 +217,9 @@ class _Run:
                     ],
                     {
                         **step_environment(
-                            request.environment, on_this_machine=request.on_this_machine
+                            request.environment,
+                            on_this_machine=request.on_this_machine,
+                            place=request.place,
                         ),
                         **variables,
                         "PYTHONUNBUFFERED": "1",
@@ -261,25 +264,6 @@ def _only_launch(settings: Mapping[str, str]) -> dict[str, str]:
     """The settings in which the caller's and ours are already merged."""
     names = ("spark.driver.memory", "spark.driver.extraJavaOptions")
     return {name: settings[name] for name in names}
-
-
-def _strange(
-    context: OpExecutionContext | AssetExecutionContext,
-    results: Sequence[MaterializeResult[Any] | AssetCheckResult],
-) -> str | None:
-    """A report of something else than this asset and its checks: Dagster would not name it."""
-    if not context.has_assets_def:
-        return None
-    checks = {(key.asset_key, key.name) for key in context.assets_def.check_keys}
-    for result in results:
-        key = result.asset_key
-        if isinstance(result, MaterializeResult):
-            if key is not None and key not in context.selected_asset_keys:
-                return f"the asset {key.to_user_string()!r}"
-        elif (key, result.check_name) not in checks:
-            asset = key.to_user_string() if key is not None else "?"
-            return f"the check {result.check_name!r} of {asset!r}"
-    return None
 
 
 def _metadata(

@@ -64,7 +64,9 @@ class SparkJvm:
             )
             environment = {
                 **step_environment(
-                    dict(self.spec.environment), on_this_machine=self.spec.on_this_machine
+                    dict(self.spec.environment),
+                    on_this_machine=self.spec.on_this_machine,
+                    place=self.spec.place,
                 ),
                 **installed.environment(),
                 "SPARK_LOCAL_DIRS": str(self._temporary),

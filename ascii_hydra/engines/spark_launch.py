@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ascii_hydra.aws.client import Place, aws_environment
+
 LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
 _LAUNCHER_TIMEOUT_S = 60.0
 # Read by pyspark: a gateway of somebody else's must not leak into our steps.
@@ -132,8 +134,13 @@ def driver_conf(
     }
 
 
-def step_environment(extra: Mapping[str, str], *, on_this_machine: bool) -> dict[str, str]:
-    """This process's variables as a Python step or its Spark driver needs them."""
+def step_environment(
+    extra: Mapping[str, str], *, on_this_machine: bool, place: Place | None = None
+) -> dict[str, str]:
+    """This process's variables as a Python step or its Spark driver needs them.
+
+    With a `place`, they hold the credentials for it.
+    """
     variables = {k: v for k, v in os.environ.items() if k not in _FOREIGN}
     if on_this_machine:
         variables["SPARK_LOCAL_IP"] = "127.0.0.1"
@@ -144,7 +151,12 @@ def step_environment(extra: Mapping[str, str], *, on_this_machine: bool) -> dict
         variables["PYTHONPATH"] = os.pathsep.join(
             [root, *filter(None, [variables.get("PYTHONPATH")])]
         )
-    return {**variables, **extra}
+    variables |= extra
+    if place is not None:
+        variables |= aws_environment(place)
+        # Empty ones are there to hide our own; botocore would look for a profile of that name.
+        variables = {k: v for k, v in variables.items() if v or not k.startswith("AWS_")}
+    return variables
 
 
 def _quoted(option: str) -> str:

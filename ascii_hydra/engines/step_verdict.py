@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from dataclasses import dataclass
 
-_SHOWN = 400
+from ascii_hydra.aws.client import Place
+from ascii_hydra.engines.s3_cause import s3_cause
+from ascii_hydra.engines.wording import duration_words, exception_words, shortened, unreported
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Evidence:
         jvm_exit_code: how the JVM that served it ended, None while that lives.
         stderr: the last lines of its errors, the JVM's among them.
         driver_memory_mib: heap of its driver.
+        place: the AWS that its data is in, or None.
     """
 
     step: str
@@ -34,6 +36,7 @@ class Evidence:
     jvm_exit_code: int | None = None
     stderr: tuple[str, ...] = ()
     driver_memory_mib: int = 0
+    place: Place | None = None
 
 
 def cause(seen: Evidence) -> str | None:  # noqa: PLR0911 - one line for each cause
@@ -43,7 +46,7 @@ def cause(seen: Evidence) -> str | None:  # noqa: PLR0911 - one line for each ca
     text = "\n".join((*seen.stderr, *(seen.exception or ())))
     more = f"give it more than {seen.driver_memory_mib} MiB (a larger cluster=) or less data"
     if seen.timed_out_after_s is not None:
-        limit = _duration(seen.timed_out_after_s)
+        limit = duration_words(seen.timed_out_after_s)
         if "Initial job has not accepted any resources" in text:
             return (
                 f"{seen.step} got no executor from its Spark cluster within {limit}: no worker has"
@@ -61,45 +64,22 @@ def cause(seen: Evidence) -> str | None:  # noqa: PLR0911 - one line for each ca
             f"{seen.step} failed because {who} was killed by SIGKILL, most often by the system for"
             " want of memory: choose a smaller cluster= or less data, or free memory."
         )
+    said = "\n".join(seen.exception or seen.stderr)
+    if seen.place is not None and (refused := s3_cause(said, seen.place)) is not None:
+        return f"{seen.step} {refused}"
     if seen.exception is not None:
-        return f"{seen.step} raised {_exception(*seen.exception)}"
+        return f"{seen.step} raised {exception_words(*seen.exception)}"
     if (seen.exit_code or 0) < 0:
         return f"{seen.step} was ended from outside by {ending(seen.exit_code)}."
     last = next((line for line in reversed(seen.stderr) if line.strip()), None)
-    said = f"its last words: {_short(last)}" if last else "it printed no error"
-    return f"{seen.step} ended with {ending(seen.exit_code)}; {said}"
+    words = f"its last words: {shortened(last)}" if last else "it printed no error"
+    return f"{seen.step} ended with {ending(seen.exit_code)}; {words}"
 
 
 def _unreported(seen: Evidence) -> str | None:
     if seen.exception is not None:
-        return f"{seen.step} reported {_exception(*seen.exception)}"
-    if not seen.opened:
-        return (
-            f"{seen.step} ended without any Dagster Pipes message, so nothing shows that it did its"
-            " work: end the script with <YourStep>.run(), or open Pipes in it."
-        )
-    if not seen.closed:
-        return (
-            f"{seen.step} ended without closing Dagster Pipes, so reports may be missing: leave the"
-            " script by its end, not by os._exit."
-        )
-    return None
-
-
-def _exception(name: str, message: str) -> str:
-    # py4j puts the Java exception, which says more, behind a line about its own call.
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    if name.startswith("Py4JJavaError") and len(lines) > 1:
-        lines = [lines[1].removeprefix(": ")]
-    head = lines[0] if lines else ""
-    # Dagster Pipes gives the message as a traceback ends: with the name in front.
-    head = re.sub(rf"^(?:[\w.]*\.)?{re.escape(name)}(?::\s*|$)", "", head)
-    return f"{name}: {_short(head)}" if head else name
-
-
-def _short(text: str) -> str:
-    text = text.strip()
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+        return f"{seen.step} reported {exception_words(*seen.exception)}"
+    return unreported(seen.step, opened=seen.opened, closed=seen.closed)
 
 
 def ending(exit_code: int | None) -> str:
@@ -112,10 +92,3 @@ def ending(exit_code: int | None) -> str:
         return f"signal {signal.Signals(-exit_code).name}"
     except ValueError:  # a real-time signal has no name
         return f"signal {-exit_code}"
-
-
-def _duration(seconds: float) -> str:
-    for unit, length_s in (("h", 3600), ("min", 60)):
-        if seconds >= 2 * length_s:
-            return f"{seconds / length_s:g} {unit}"
-    return f"{seconds:g} s"

@@ -21,7 +21,7 @@ from urllib.parse import urljoin, urlsplit
 
 from lxml import etree
 from webgraph_hosts import Nodes
-from webgraph_locations import opened
+from webgraph_locations import BrokenReadError, opened
 from webgraph_records import LONGEST_CONTENT, BadRecord, Fault, Record, records
 
 HTML = frozenset({"text/html", "application/xhtml+xml"})
@@ -107,6 +107,8 @@ class PageReader:
                     page = self._page_or_fault(found)
                     if page is not None:
                         yield page
+        except BrokenReadError:
+            raise  # another attempt may succeed: this is for Spark to repeat
         except Exception as fault:  # noqa: BLE001 - storage fails in its own ways; it is recorded
             yield Fault(0, None, "unreadable_file", _described(fault), whole_file=True)
 
@@ -115,6 +117,8 @@ class PageReader:
             return self._page(record)
         except BadRecord as bad:
             return Fault(record.offset, record.record_id, bad.reason, bad.detail)
+        except BrokenReadError:
+            raise
         except Exception as fault:  # noqa: BLE001 - hostile bytes; whatever it is, it is recorded
             return Fault(record.offset, record.record_id, "unexpected", _described(fault))
 

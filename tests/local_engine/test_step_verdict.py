@@ -9,6 +9,12 @@ import pytest
 from ascii_hydra.engines.local_request import LocalRequest, local_conf
 from ascii_hydra.engines.step_verdict import Evidence, cause
 
+PYTHON_ERROR = """An exception was thrown from the Python worker:
+Traceback (most recent call last):
+  File "step.py", line 6, in parsed
+    raise ValueError("no such row")
+ValueError: no such row
+"""
 JAVA_ERROR = """py4j.protocol.Py4JJavaError: An error occurred while calling o45.save.
 : java.io.IOException: No space left on device
 	at x"""
@@ -23,6 +29,10 @@ JAVA_ERROR = """py4j.protocol.Py4JJavaError: An error occurred while calling o45
         ({"exception": ("E", "E: why")}, "s reported E: why"),
         ({"exit_code": 1, "exception": ("E", "a.b.E: why\nmore")}, "s raised E: why"),
         ({"exit_code": 1, "exception": ("E", "E")}, "s raised E"),
+        (
+            {"exit_code": 1, "exception": ("PythonException", PYTHON_ERROR)},
+            "s raised ValueError: no such row (in a Python worker of Spark)",
+        ),
         (
             {
                 "exit_code": 1,

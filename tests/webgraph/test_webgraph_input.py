@@ -156,5 +156,5 @@ def test_locations_with_spaces(tmp_path: Path) -> None:
     (tmp_path / "a b.txt").write_bytes(b"x")
     with opened((tmp_path / "a b.txt").as_uri()) as stream:
         assert stream.read() == b"x"
-    with pytest.raises(ValueError, match="s3a://"):
-        opened("s3a://bucket/key")
+    with pytest.raises(ValueError, match="gs://"):
+        opened("gs://bucket/key")

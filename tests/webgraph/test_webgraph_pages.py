@@ -517,7 +517,7 @@ def test_counts_and_faults_of_a_file(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["missing.warc.gz", "", "s3://bucket/key"])
+@pytest.mark.parametrize("name", ["missing.warc.gz", "", "gs://bucket/key"])
 def test_a_file_that_cannot_be_read_is_a_fault(tmp_path: Path, name: str) -> None:
     location = name if "://" in name else str(tmp_path / name)
     (fault,) = PageReader().pages(location)

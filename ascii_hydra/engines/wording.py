@@ -1,0 +1,57 @@
+"""How causes are worded, the same for every engine."""
+
+from __future__ import annotations
+
+import re
+
+_SHOWN = 400
+
+
+def exception_words(name: str, message: str) -> str:
+    """An exception in one line: `KeyError: 'text'`."""
+    # py4j puts the Java exception, which says more, behind a line about its own call.
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    if name.startswith("Py4JJavaError") and len(lines) > 1:
+        lines = [lines[1].removeprefix(": ")]
+    if name.startswith("PythonException") and (raised := _raised_in_worker(message)):
+        return f"{shortened(raised)} (in a Python worker of Spark)"
+    head = lines[0] if lines else ""
+    # Dagster Pipes gives the message as a traceback ends: with the name in front.
+    head = re.sub(rf"^(?:[\w.]*\.)?{re.escape(name)}(?::\s*|$)", "", head)
+    return f"{name}: {shortened(head)}" if head else name
+
+
+def _raised_in_worker(message: str) -> str | None:
+    """What a Python worker raised: the line below its traceback."""
+    _, traceback, below = message.partition("Traceback (most recent call last)")
+    found = re.search(r"^[A-Za-z_][\w.]*(?:: .*)?$", below, re.MULTILINE)
+    return found[0] if traceback and found else None
+
+
+def shortened(text: str) -> str:
+    """A text that fits into a sentence."""
+    text = text.strip()
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
+def duration_words(seconds: float) -> str:
+    """`45 s`, `10 min`, `3 h`."""
+    for unit, length_s in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * length_s:
+            return f"{seconds / length_s:g} {unit}"
+    return f"{seconds:g} s"
+
+
+def unreported(step: str, *, opened: bool, closed: bool) -> str | None:
+    """What a step lacks that ended well but did not say all there is to say, or None."""
+    if not opened:
+        return (
+            f"{step} ended without any Dagster Pipes message, so nothing shows that it did its"
+            " work: end the script with <YourStep>.run(), or open Pipes in it."
+        )
+    if not closed:
+        return (
+            f"{step} ended without closing Dagster Pipes, so reports may be missing: leave the"
+            " script by its end, not by os._exit."
+        )
+    return None
