@@ -54,16 +54,19 @@ def _register_partitions() -> None:
     from ascii_hydra.assets.abandoned import close_abandoned
     from ascii_hydra.assets.definitions import default_settings, pipeline_options
     from ascii_hydra.assets.partitions import dimension_name
+    from ascii_hydra.aws.place import input_opener
     from ascii_hydra.config.partitions import dimension_values
     from ascii_hydra.config.problems import ConfigError
+    from ascii_hydra.rehearsal.own import with_sample_input
 
     conf = conf_folder()
     with first_alone(dagster_home()), DagsterInstance.get() as instance:
         close_abandoned(instance)
         for option in pipeline_options(conf):
-            pipeline = default_settings(conf, option).config.pipeline
+            settings = default_settings(conf, option)
+            pipeline = settings.config.pipeline
             try:
-                values = dimension_values(pipeline)
+                values = dimension_values(with_sample_input(settings), input_opener(settings))
             except ConfigError as fault:
                 print(f"Note: pipeline {pipeline.name} shows no partitions: {fault}")  # noqa: T201
                 continue

@@ -25,8 +25,9 @@ from ascii_hydra.config.explain import USER_ERRORS, explained
 from ascii_hydra.config.partitions import dimension_values
 from ascii_hydra.config.problems import ConfigError, Problem
 from ascii_hydra.config.schema import Action
-from ascii_hydra.config.settle import Settings, settle
+from ascii_hydra.config.settle import settle
 from ascii_hydra.dagster_home import dagster_home
+from ascii_hydra.engines.request import request_notices, request_problems
 
 ROWS_FILE = "rows.json"
 # The folder of the sweep that this process conducts, once it has passed the check.
@@ -40,10 +41,10 @@ class Check(Callback):
         """Refuse a run that is not valid, before its folder is made."""
         try:
             _search_path_exists(config)
-            settings = _checked(config, list(config.hydra.overrides.task))
+            notices = _checked(config, list(config.hydra.overrides.task))
         except USER_ERRORS as fault:
             sys.exit(explained(fault, conf_folder()))
-        for notice in settings.notices:
+        for notice in notices:
             print(f"Note: {notice}", file=sys.stderr)  # noqa: T201
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
@@ -63,7 +64,7 @@ class Check(Callback):
         notices: set[str] = set()
         for number, overrides in enumerate(rows):
             try:
-                notices.update(_checked(composed(overrides), overrides).notices)
+                notices.update(_checked(composed(overrides), overrides))
             except USER_ERRORS as fault:
                 refused.append(f"#{number} {' '.join(overrides)}\n{_indented(fault)}")
         if refused:
@@ -106,14 +107,19 @@ def sweep_rows(config: DictConfig) -> list[list[str]]:
     return [list(row) for row in itertools.product(*choices)]
 
 
-def _checked(config: DictConfig, overrides: list[str]) -> Settings:
-    """The settings of a row, with what can be known of a launch before anything is imported."""
+def _checked(config: DictConfig, overrides: list[str]) -> list[str]:
+    """The notices of a row that is valid, as far as that can be known before anything is imported.
+
+    Raises ConfigError for one that is not.
+    """
     settings = settle(config, overrides)
+    if problems := list(request_problems(settings)):
+        raise ConfigError(problems)
     if settings.config.action is Action.run:
         dagster_home()
     if "://" not in settings.config.pipeline.input:  # a plan reads nothing of a cloud
         dimension_values(settings.config.pipeline)
-    return settings
+    return [*settings.notices, *request_notices(settings)]
 
 
 def _is_fresh(sweep: Path) -> None:

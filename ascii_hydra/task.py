@@ -16,10 +16,12 @@ from omegaconf import DictConfig
 
 from ascii_hydra.config.compose import conf_folder
 from ascii_hydra.config.explain import USER_ERRORS, explained
-from ascii_hydra.config.problems import ConfigError
-from ascii_hydra.config.schema import Action, Config, OnFailure
+from ascii_hydra.config.problems import ConfigError, Problem
+from ascii_hydra.config.schema import Action, Config, Endpoint, OnFailure
 from ascii_hydra.config.settle import Settings, settle
+from ascii_hydra.engines.request import request_problems
 from ascii_hydra.outcome import Ending, Outcome
+from ascii_hydra.step.choices import Engine
 
 _log = logging.getLogger(__name__)
 # What the process ends with; Hydra keeps the task's own result to itself.
@@ -73,30 +75,33 @@ def _told(fault: Exception) -> str:
 def _acted(settings: Settings, option: str, overrides: Sequence[str]) -> Outcome:
     if _halted is not None:
         return _unstarted(settings.config, _halted, digest=settings.digest)
+    if problems := list(request_problems(settings)):  # some sweepers make rows that nobody checked
+        raise ConfigError(problems)
     if settings.config.action is Action.plan:
         from ascii_hydra.report.plan import show_plan
 
-        show_plan(settings)
+        with suppress(BrokenPipeError):  # its reader may have seen enough
+            show_plan(settings)
         return _unstarted(settings.config, None, Ending.planned, settings.digest)
     return _run(settings, option, overrides)
 
 
 def _run(settings: Settings, option: str, overrides: Sequence[str]) -> Outcome:
     begun = time.monotonic()
-    from ascii_hydra.engines.machine import machine_problems
-
-    problems = list(machine_problems(settings))
-    if problems:
-        why = str(ConfigError(problems))
-        return _unstarted(settings.config, why, Ending.failed, settings.digest)
-    _start_jvm(settings)
-    from ascii_hydra.assets.launch import launched
-    from ascii_hydra.report.progress import Progress
+    from ascii_hydra.engines.machine import machine_problems, prepared
 
     try:
+        if problems := [*machine_problems(settings), *_credential_problems(settings)]:
+            raise ConfigError(problems)
+        prepared(settings, lambda line: print(line, file=sys.stderr))  # noqa: T201
+        here = _rehearsed(settings)
+        _start_jvm(here)
+        from ascii_hydra.assets.launch import launched
+        from ascii_hydra.report.progress import Progress
+
         with Progress() as progress:
             outcome = launched(
-                settings,
+                here,
                 option=option,
                 overrides=[*overrides, *_search_path()],
                 conf=conf_folder(),
@@ -104,18 +109,43 @@ def _run(settings: Settings, option: str, overrides: Sequence[str]) -> Outcome:
             )
     except ConfigError as fault:
         return _unstarted(settings.config, str(fault), Ending.failed, settings.digest)
+    finally:
+        if (own := sys.modules.get("ascii_hydra.rehearsal.own")) is not None:
+            own.close_own()
+    if here.config.endpoint.name is Endpoint.rehearsal:
+        return outcome  # in the time of the rehearsed cloud
     return replace(outcome, duration_s=time.monotonic() - begun)
+
+
+def _credential_problems(settings: Settings) -> list[Problem]:
+    if settings.config.mode.bucket is None:
+        return []
+    from ascii_hydra.aws.credentials import credential_problems
+    from ascii_hydra.aws.place import place_of
+
+    places = dict.fromkeys(place_of(step) for step in settings.steps.values())
+    return list(dict.fromkeys(one for place in places for one in credential_problems(place)))
+
+
+def _rehearsed(settings: Settings) -> Settings:
+    if settings.config.endpoint.name is not Endpoint.rehearsal:
+        return settings
+    from ascii_hydra.rehearsal.own import rehearsed
+
+    return rehearsed(settings)
 
 
 def _start_jvm(settings: Settings) -> None:
     """Let Spark's JVM start while Dagster is imported: each takes about as long as the other."""
+    from ascii_hydra.engines.local_request import LocalRequest
     from ascii_hydra.engines.request import request
     from ascii_hydra.engines.step_run import StepRun
 
     first = next(iter(settings.steps.values()))
-    asked = request(StepRun(first, "", {}, {}, None))
-    if asked is None:
+    if first.engine.name is not Engine.pyspark:
         return
+    asked = request(StepRun(first, "", {}, {}, None))
+    assert isinstance(asked, LocalRequest)
     if asked.class_sharing:
         from ascii_hydra.engines import class_archive
 

@@ -8,12 +8,15 @@ run as being cancelled before anything else happens, which is what makes it end 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
@@ -29,19 +32,26 @@ from ascii_hydra.assets.definitions import (
     structure_problems,
 )
 from ascii_hydra.assets.history import job_origin, opened_instance
-from ascii_hydra.assets.launchpad import SparkPipesClient, launch_choice
+from ascii_hydra.assets.launchpad import SparkPipesClient, clock_of, launch_choice
 from ascii_hydra.assets.partitions import dimension_name
 from ascii_hydra.assets.runs import PlannedRun, lacks_input, planned_runs
 from ascii_hydra.assets.step_logs import StepLogs
+from ascii_hydra.aws.place import input_opener
 from ascii_hydra.config.partitions import dimension_values, partition_key
 from ascii_hydra.config.problems import ConfigError
 from ascii_hydra.config.settle import Settings
 from ascii_hydra.dagster_home import dagster_home
+from ascii_hydra.engines.clock import Clock
 from ascii_hydra.engines.pyspark import LocalSparkClient
 from ascii_hydra.engines.step_run import output_folder
 from ascii_hydra.outcome import Ending, Outcome, StepOutcome
 from ascii_hydra.report.progress import Progress
+from ascii_hydra.step.choices import Engine
 
+if TYPE_CHECKING:
+    from ascii_hydra.engines.emr.client import EmrClient
+
+_BEFORE_ITS_STEPS = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -68,7 +78,7 @@ def launched(
     problems = list(structure_problems(settings.config.pipeline, pipeline_structure(conf, option)))
     if problems:
         raise ConfigError(problems)
-    values = dimension_values(settings.config.pipeline)
+    values = dimension_values(settings.config.pipeline, input_opener(settings))
     runs = planned_runs(settings, values)
     launch = _Launch(settings, option, overrides, conf, progress)
     launch.register(values)
@@ -80,11 +90,15 @@ def launched(
             output=f"{settings.config.pipeline.output}/{name}",
             total=sum(name in run.steps for run in runs),
         )
-    begun = time.monotonic()
+    now = launch.clock()
+    begun = now()
     with launch.interruptible():
-        for run in runs:
-            launch.execute(run)
-    return launch.outcome(time.monotonic() - begun)
+        try:
+            for run in runs:
+                launch.execute(run)
+        finally:
+            launch.close()
+    return launch.outcome(now() - begun)
 
 
 class _Launch:
@@ -106,7 +120,10 @@ class _Launch:
         self._instance = opened_instance(self._home)
         self._conf = conf
         self._option = option
-        self._definitions = build_definitions(conf, [option], _attended(conf, self._stop))
+        # Names the runs of this command: they share what launch.reuse_cluster=run lets them share.
+        self._id = str(uuid.uuid4())
+        client = _attended(conf, self._id, self._stop, progress.note)
+        self._definitions = build_definitions(conf, [option], client)
         self._jobs = {
             step: self._definitions.resolve_job_def(name)
             for name, steps in pipeline_jobs(settings.config.pipeline).items()
@@ -119,6 +136,18 @@ class _Launch:
         self._run_ids: list[str] = []
         self._steps: list[StepOutcome] = []
         self._error: str | None = None
+
+    def clock(self) -> Callable[[], float]:
+        """The time by which the whole is measured: a rehearsed cloud's, if any step is on it."""
+        clocks = {name: self._clock(name) for name in self._settings.steps}
+        return next((one for one in clocks.values() if one is not time.monotonic), time.monotonic)
+
+    def close(self) -> None:
+        """End what the runs have shared."""
+        shared = sys.modules.get("ascii_hydra.engines.emr.shared")
+        if shared is not None:
+            for fault in shared.close_shared(self._id):
+                self._progress.note(fault)
 
     def register(self, values: Mapping[str, Sequence[str]]) -> None:
         """Let Dagster know every partition, so that the UI shows those not made yet too."""
@@ -136,11 +165,15 @@ class _Launch:
         self._run_ids.append(run.run_id)
         worker = _Worker(lambda: self._work(planned, run))
         worker.start()
-        while worker.is_alive():
-            worker.join(0.1)
-            if self._interrupted and not self._stop.is_set():
-                self._progress.note("stopping: nothing will be left running")
-                self._cancel(run.run_id)
+        try:
+            while worker.is_alive():
+                worker.join(0.1)
+                if self._interrupted and not self._stop.is_set():
+                    self._cancel(run.run_id)
+        except BaseException:
+            self._stop.set()  # whatever cannot be told to Dagster, the step is stopped
+            worker.join()
+            raise
         if worker.fault is not None:
             raise worker.fault
         ended = self._instance.get_run_by_id(run.run_id)
@@ -160,9 +193,12 @@ class _Launch:
         """Mark a run as being cancelled, then stop its step: Dagster asks for the run's state as
         soon as the step has ended. A run that has not come so far is cancelled the next time."""
         run = self._instance.get_run_by_id(run_id)
+        if run is not None and run.status in _BEFORE_ITS_STEPS:
+            return
+        self._progress.note("stopping: nothing will be left running")
         if run is not None and run.status is dg.DagsterRunStatus.STARTED:
             self._instance.report_run_canceling(run)
-            self._stop.set()
+        self._stop.set()
 
     def outcome(self, duration_s: float) -> Outcome:
         """How everything ended."""
@@ -242,10 +278,11 @@ class _Launch:
         job = self._jobs[planned.steps[0]]
         rows: dict[str, int] = {}
         begun: dict[str, float] = {}
+        clocks = {name: self._clock(name) for name in planned.steps}
         for event in execute_run_iterator(InMemoryJob(job), run, self._instance):
             name = (event.step_key or "").removeprefix(f"{self._settings.config.pipeline.name}__")
             if event.is_step_start:
-                begun[name] = time.monotonic()
+                begun[name] = clocks[name]()
                 self._progress.started(name, partition_key(planned.partition))
             elif event.is_step_materialization:
                 metadata = event.step_materialization_data.materialization.metadata
@@ -261,11 +298,18 @@ class _Launch:
                         planned,
                         name,
                         ending,
-                        duration_s=time.monotonic() - begun[name],
+                        duration_s=clocks[name]() - begun[name],
                         rows=rows.get(name),
                         error=error,
                     )
                 )
+
+    def _clock(self, name: str) -> Callable[[], float]:
+        """The time by which a step's duration is measured: a rehearsed cloud has its own."""
+        step = self._settings.steps[name]
+        if step.engine.name is Engine.pyspark:
+            return time.monotonic
+        return clock_of(step.endpoint).now
 
     def _step(
         self,
@@ -279,6 +323,7 @@ class _Launch:
     ) -> StepOutcome:
         step = self._settings.steps[name]
         base = f"{self._settings.config.pipeline.output}/{name}"
+        here = step.engine.name is Engine.pyspark
         return StepOutcome(
             step=name,
             partition=partition_key(planned.partition),
@@ -287,8 +332,8 @@ class _Launch:
             ending=ending,
             duration_s=duration_s,
             rows=rows,
-            # Nothing is rented for a step on this machine.
-            cost_usd=0.0 if ending is Ending.succeeded else None,
+            # Nothing is rented for a step on this machine; what a cloud's costs is not known yet.
+            cost_usd=0.0 if ending is Ending.succeeded and here else None,
             output=output_folder(base, planned.partition),
             error=error,
         )
@@ -313,8 +358,11 @@ class _Worker(threading.Thread):
             self.fault = fault
 
 
-def _attended(conf: Path, stop: threading.Event) -> SparkPipesClient:
-    """The resource of runs that a terminal watches: they stop when it says so."""
+def _attended(
+    conf: Path, launch: str, stop: threading.Event, tell: Callable[[str], None]
+) -> SparkPipesClient:
+    """The resource of runs that a terminal watches: they stop when it says so, tell it what goes
+    on, and share what they share with the other runs of the launch."""
     try:
         offered = default_choice(conf)
     except ConfigError:
@@ -327,14 +375,24 @@ def _attended(conf: Path, stop: threading.Event) -> SparkPipesClient:
         def local_client(self) -> LocalSparkClient:
             return LocalSparkClient(stop=stop, sink=StepLogs.write_line)
 
+        def emr_client(self, clock: Clock) -> EmrClient:
+            from ascii_hydra.engines.emr.client import EmrClient
+
+            return EmrClient(clock=clock, stop=stop, tell=tell, launch_id=launch)
+
+        def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+            """The launch ends what it shares when all of its runs have ended."""
+
     return Attended(**offered)
 
 
 def _told(event: dg.DagsterEvent) -> str:
     """What a failed step says to a person: our own sentence, else the exception's message."""
     data = event.step_failure_data
-    if data.user_failure_data is not None and data.user_failure_data.description:
-        return str(data.user_failure_data.description)
+    told = data.user_failure_data
+    if told is not None and told.description:
+        logs = told.metadata.get("emr/logs")
+        return str(told.description) + (f"\nlogs: {logs.value}" if logs is not None else "")
     return data.error.message.strip() if data.error is not None else "the step failed"
 
 

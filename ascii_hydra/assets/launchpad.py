@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
-from dagster import Config, ConfigurableResource
+from dagster import Config, ConfigurableResource, InitResourceContext
 from pydantic import Field
 
 from ascii_hydra.config.arguments import override_key
 from ascii_hydra.config.compose import composed
-from ascii_hydra.config.schema import ClusterSize
-from ascii_hydra.config.settle import Settings, settle
+from ascii_hydra.config.schema import ClusterSize, Endpoint, EndpointConfig
+from ascii_hydra.config.settle import Settings, StepSettings, settle
+from ascii_hydra.engines.clock import Clock, SystemClock
 from ascii_hydra.engines.pyspark import LocalSparkClient
+from ascii_hydra.rehearsal.own import rehearsed
 from ascii_hydra.step.choices import Engine, ExecutionMode
+
+if TYPE_CHECKING:
+    from ascii_hydra.engines.emr.client import EmrClient
 
 
 class StepChoice(Config):
@@ -60,17 +66,44 @@ class SparkPipesClient(ConfigurableResource):  # type: ignore[type-arg]
             ConfigError: the choice is no valid configuration.
         """
         chosen = [f"{name}={getattr(self, name).value}" for name in ("engine", "mode", "cluster")]
-        return _settled(conf, tuple(for_pipeline(pipeline, [*chosen, *self.overrides])))
+        overrides = tuple(for_pipeline(pipeline, [*chosen, *self.overrides]))
+        return rehearsed(_settled(conf, overrides), conf)
 
-    def pipes_client(self, engine: Engine) -> LocalSparkClient:
-        """The Pipes client of an engine."""
-        if engine is Engine.pyspark:
-            return self.local_client()
-        raise NotImplementedError(f"engine={engine.value} has no Pipes client yet")
+    def pipes_client(self, step: StepSettings) -> LocalSparkClient | EmrClient:
+        """The Pipes client of a step's engine."""
+        match step.engine.name:
+            case Engine.pyspark:
+                return self.local_client()
+            case Engine.emr:
+                return self.emr_client(clock_of(step.endpoint))
+        raise NotImplementedError(f"engine={step.engine.name.value} has no Pipes client yet")
 
     def local_client(self) -> LocalSparkClient:
         """The Pipes client of Spark on this machine."""
         return LocalSparkClient()
+
+    def emr_client(self, clock: Clock) -> EmrClient:
+        """The Pipes client of EMR."""
+        from ascii_hydra.engines.emr.client import EmrClient
+
+        return EmrClient(clock=clock)
+
+    def teardown_after_execution(self, context: InitResourceContext) -> None:
+        """End what the steps of a run have shared, once the run has ended."""
+        shared = sys.modules.get("ascii_hydra.engines.emr.shared")
+        if shared is not None and context.run_id is not None:
+            for fault in shared.close_shared(context.run_id):
+                assert context.log is not None
+                context.log.error(fault)
+
+
+def clock_of(endpoint: EndpointConfig) -> Clock:
+    """The time of a cloud."""
+    if endpoint.name is not Endpoint.rehearsal or endpoint.url is None:
+        return SystemClock()
+    from ascii_hydra.rehearsal.clock import RehearsalClock
+
+    return RehearsalClock(endpoint.url)
 
 
 def for_pipeline(option: str | None, overrides: Sequence[str]) -> list[str]:
@@ -112,7 +145,7 @@ def launch_choice(settings: Settings, overrides: Sequence[str]) -> dict[str, Any
     kept = []
     for one in overrides:
         key = override_key(one)
-        if key == "action" or key.startswith("launch."):
+        if key in {"action", "launch.on_failure"}:
             continue
         # Of a choice only the last word counts, and not even that where the Enums carry it: in the
         # launchpad it would win over the Enum that a person changes there.

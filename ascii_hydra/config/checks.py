@@ -15,6 +15,7 @@ from ascii_hydra.config.schema import (
     Endpoint,
     EndpointConfig,
     EngineConfig,
+    ModeConfig,
     PipelineConfig,
     PySparkEngine,
     StepConfig,
@@ -25,6 +26,10 @@ from ascii_hydra.step.choices import Engine, ExecutionMode
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MASTER = re.compile(r"local(\[[0-9*]+\])?|spark://[^\s,/]+:\d+(,[^\s,/]+:\d+)*")
 
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+# What conf/mode names, for plans and rehearsals.
+EXAMPLE_BUCKET = "ascii-hydra"
 
 _SECRET = re.compile(r"secret|passw|credential|token(?![a-z])|access[._-]?key", re.IGNORECASE)
 
@@ -149,10 +154,31 @@ def launch_problems(config: Config, engines: Mapping[str, EngineConfig]) -> Iter
                 " or use engine=pyspark.",
             )
 
+    mode = config.mode
+    if mode.bucket == EXAMPLE_BUCKET and config.endpoint == EndpointConfig(Endpoint.cloud):
+        yield Problem(
+            f"mode.bucket={EXAMPLE_BUCKET}",
+            "is an example, and all of AWS shares the names of buckets: name one of yours"
+            " (mode.bucket=NAME, or in conf/local/default.yaml), or use endpoint=rehearsal.",
+        )
+
+
+def bucket_problems(mode: ModeConfig) -> Iterator[Problem]:
+    """A bucket whose name S3 does not allow (AWS, "General purpose bucket naming rules")."""
+    if mode.bucket is not None and not _BUCKET.fullmatch(mode.bucket):
+        yield Problem(
+            f"mode.bucket={mode.bucket}",
+            "has 3 to 63 lower-case letters, digits, dots and hyphens, and begins and ends with a"
+            " letter or a digit.",
+        )
+
 
 def endpoint_problems(endpoint: EndpointConfig) -> Iterator[Problem]:
     """What is wrong with the address of a cloud."""
     if endpoint.url is None:
+        return
+    if "@" in endpoint.url:
+        yield Problem("endpoint.url", "has a user or a password in it; credentials stay outside.")
         return
     at = f"endpoint.url={endpoint.url}"
     try:
@@ -163,8 +189,6 @@ def endpoint_problems(endpoint: EndpointConfig) -> Iterator[Problem]:
         return
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         yield Problem(at, "write http://host:port or https://host.")
-    elif parts.username is not None or parts.password is not None:
-        yield Problem("endpoint.url", "has a user or a password in it; credentials stay outside.")
     elif endpoint.name is Endpoint.rehearsal and not _is_loopback(parts.hostname):
         yield Problem(
             at,

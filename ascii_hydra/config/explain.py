@@ -13,7 +13,13 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
 from ascii_hydra.config.problems import ConfigError, Problem, one_of, unknown_key
-from ascii_hydra.config.schema import ClusterConfig, Config, EngineConfig
+from ascii_hydra.config.schema import (
+    ClusterConfig,
+    Config,
+    EbsVolumes,
+    EngineConfig,
+    InstanceFilters,
+)
 from ascii_hydra.config.settle import ENGINES, sizes
 from ascii_hydra.step.choices import Engine
 
@@ -85,6 +91,10 @@ def _other_engine(text: str, cause: str) -> str | None:
     where, node, key = found[1], found[2], found[3]
     index = 0 if node == "engine" else 1
     owners = [engine.value for engine, types in ENGINES.items() if key in _keys(types[index])]
+    inside = re.search(r"Key '([^']+)' not in '(\w+)'", cause)
+    blocks = [one for one in (InstanceFilters, EbsVolumes) if inside and one.__name__ == inside[2]]
+    if inside and blocks:
+        return str(unknown_key(f"{node}.{key}.{inside[1]}", _keys(blocks[0])))
     if owners:
         common = ", ".join(sorted(_keys((EngineConfig, ClusterConfig)[index])))
         return str(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 
 from ascii_hydra.config.problems import Problem
@@ -39,6 +40,24 @@ def impossible_fault(rule: FaultRule) -> str | None:
 
 def fault_problems(rehearsal: RehearsalConfig) -> Iterator[Problem]:
     """Rules that can never take effect."""
+    targets = _targets() if rehearsal.faults else set()
     for number, rule in enumerate(rehearsal.faults):
-        if (why := impossible_fault(rule)) is not None:
-            yield Problem(f"rehearsal.faults[{number}]", f"{why}.")
+        at = f"rehearsal.faults[{number}]"
+        if rule.target not in targets:
+            close = difflib.get_close_matches(rule.target, targets, n=1)
+            meant = f" Did you mean {close[0]}?" if close else ""
+            yield Problem(
+                f"{at}.target={rule.target}",
+                f"is none.{meant} Write cluster, step, logs, an operation of EMR (RunJobFlow), or"
+                " of S3 (s3:PutObject).",
+            )
+        elif (why := impossible_fault(rule)) is not None:
+            yield Problem(at, f"{why}.")
+
+
+def _targets() -> set[str]:
+    from botocore.session import Session
+
+    session = Session()
+    emr, s3 = (session.get_service_model(one).operation_names for one in ("emr", "s3"))
+    return {*EFFECTS, *emr, *(f"s3:{one}" for one in s3)}

@@ -179,7 +179,7 @@ class EmrEngine(EngineConfig):
     staging_root: str = MISSING
     cluster_id: str | None = None
     step_concurrency: int = ranged(1, 1, 256)
-    service_role: str = "EMR_DefaultRole_V2"
+    service_role: str = "EMR_DefaultRole"
     job_flow_role: str = "EMR_EC2_DefaultRole"
     subnets: tuple[str, ...] = ()
     key_name: str | None = None
@@ -193,7 +193,7 @@ class EmrEngine(EngineConfig):
     bootstrap_actions: tuple[BootstrapAction, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     start_timeout_minutes: float = ranged(60.0, 0.01, 24 * 60)
-    max_lifetime_minutes: float = ranged(24.0 * 60, 1, 30 * 24 * 60)
+    max_lifetime_minutes: float = ranged(25.0 * 60, 1, 30 * 24 * 60)
     idle_timeout_minutes: float = ranged(10.0, 1, 7 * 24 * 60)
     poll_seconds: float = ranged(10.0, 0.1, 300)
     log_wait_seconds: float = ranged(30.0, 0, 3600)

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ascii_hydra.config.arguments import override_key
 from ascii_hydra.config.checks import (
+    bucket_problems,
     endpoint_problems,
     engine_problems,
     launch_problems,
@@ -146,6 +147,7 @@ def settle(config: DictConfig, overrides: Sequence[str], conf: Path | None = Non
     script_root = located(settled.pipeline.script_root)
     problems += pipeline_problems(settled.pipeline, script_root)
     problems += endpoint_problems(settled.endpoint)
+    problems += bucket_problems(settled.mode)
     problems += fault_problems(settled.rehearsal)
     steps = {
         name: _step(settled, name, step, script_root, overrides, conf, problems)
@@ -346,6 +348,9 @@ def _notices(config: Config, overrides: Sequence[str]) -> Iterator[str]:
     if config.endpoint.name is Endpoint.rehearsal and config.mode.bucket is None:
         yield f"endpoint=rehearsal has no effect on mode={config.mode.name}."
     keys = [override_key(one) for one in overrides if not one.startswith("~")]
+    if config.endpoint.name is not Endpoint.rehearsal:
+        for key in dict.fromkeys(one for one in keys if one.startswith("rehearsal.")):
+            yield f"{key} has an effect on endpoint=rehearsal alone."
     for key in dict.fromkeys(key for key in keys if keys.count(key) > 1):
         values = [one for one in overrides if override_key(one) == key]
         yield f"{key} is given {len(values)} times; the last one counts: {values[-1]}."

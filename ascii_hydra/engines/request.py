@@ -6,21 +6,95 @@ Pure: it starts nothing, reads no credentials and imports neither Dagster nor Sp
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from ascii_hydra.config.schema import PySparkCluster, PySparkEngine
+from ascii_hydra.config.problems import Problem
+from ascii_hydra.config.schema import (
+    CatalogueSource,
+    EmrCluster,
+    EmrEngine,
+    PySparkCluster,
+    PySparkEngine,
+)
+from ascii_hydra.config.settle import Settings
 from ascii_hydra.engines.local_request import LocalRequest, local_conf
-from ascii_hydra.engines.step_run import StepRun
+from ascii_hydra.engines.s3_spark import local_s3_conf, s3_place
+from ascii_hydra.engines.step_run import StepRun, planned_run
 from ascii_hydra.step.choices import ExecutionMode
 
+if TYPE_CHECKING:
+    from ascii_hydra.catalogue import InstanceType
+    from ascii_hydra.engines.emr.emr_request import EmrRequest
 
-def request(run: StepRun) -> LocalRequest | None:
-    """What would be submitted for this run, or None for an engine that cannot render it yet."""
+
+def request(run: StepRun, *, live: bool = False) -> LocalRequest | EmrRequest | None:
+    """What would be submitted for this run, or None for an engine that cannot render it yet.
+
+    Args:
+        run: the step's run.
+        live: where `cluster.filters.source=live`, AWS is asked for instance types and prices; the
+            one thing here that is not pure.
+
+    Raises:
+        ConfigError: with everything for which there is no request.
+    """
     engine, cluster = run.settings.engine, run.settings.cluster
     if isinstance(engine, PySparkEngine) and isinstance(cluster, PySparkCluster):
         return _local(run, engine, cluster)
+    if isinstance(engine, EmrEngine) and isinstance(cluster, EmrCluster):
+        from ascii_hydra.engines.emr.rendered import emr_request
+
+        return emr_request(run, _live_instances(run, engine, cluster) if live else None)
     return None
+
+
+def _live_instances(
+    run: StepRun, engine: EmrEngine, cluster: EmrCluster
+) -> Mapping[str, InstanceType] | None:
+    if cluster.filters.source is not CatalogueSource.live:
+        return None
+    from ascii_hydra.aws.place import place_of
+    from ascii_hydra.catalogue.live import live_instances
+
+    return live_instances(
+        replace(place_of(run.settings), region=engine.region), engine.release_label
+    )
+
+
+def run_problems(run: StepRun) -> list[Problem]:
+    """Everything for which this run of a step would be refused, found without asking anybody."""
+    if not isinstance(run.settings.engine, EmrEngine):
+        return []
+    from ascii_hydra.engines.emr.emr_problems import emr_problems
+
+    return list(emr_problems(run))
+
+
+def request_problems(settings: Settings) -> Iterator[Problem]:
+    """Everything for which a step of a run would be refused. What is of the run's own engine and
+    cluster is said once; what is of a step's, with the step's name."""
+    found: dict[Problem, None] = {}
+    run = (settings.config.engine, settings.config.cluster)
+    for name, step in settings.steps.items():
+        at = "" if (step.engine, step.cluster) == run else f"pipeline.steps.{name}: "
+        for one in run_problems(planned_run(settings, step)):
+            found[
+                one if one.where.startswith("pipeline.") else Problem(at + one.where, one.what)
+            ] = None
+    yield from found
+
+
+def request_notices(settings: Settings) -> Iterator[str]:
+    """What a user should know of what would be submitted, though nothing is wrong."""
+    found: dict[str, None] = {}
+    for step in settings.steps.values():
+        if isinstance(step.engine, EmrEngine):
+            from ascii_hydra.engines.emr.emr_problems import emr_notices
+
+            found |= dict.fromkeys(emr_notices(planned_run(settings, step)))
+    yield from found
 
 
 def _local(run: StepRun, engine: PySparkEngine, cluster: PySparkCluster) -> LocalRequest:
@@ -31,6 +105,9 @@ def _local(run: StepRun, engine: PySparkEngine, cluster: PySparkCluster) -> Loca
         conf["spark.executor.memory"] = f"{memory_mib}m"
     conf.update(engine.spark_conf)
     conf.update(_as_strings(settings.config.local_spark_config))
+    place = s3_place(run)
+    if place is not None:
+        conf = local_s3_conf(place, conf)
     return LocalRequest(
         step=settings.name,
         output=run.output,
@@ -47,6 +124,7 @@ def _local(run: StepRun, engine: PySparkEngine, cluster: PySparkCluster) -> Loca
         class_sharing=engine.class_sharing,
         timeout_s=engine.timeout_minutes * 60,
         stop_grace_s=engine.stop_grace_seconds,
+        place=place,
     )
 
 

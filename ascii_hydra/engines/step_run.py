@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
-from ascii_hydra.config.settle import StepSettings
+from ascii_hydra.config.settle import Settings, StepSettings
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,47 @@ class StepRun:
         if self.partition_key is not None:
             words += ["--partition-key", self.partition_key]
         for name, value in settings.config.parameters.items():
-            words += ["--parameter", f"{name}={json.dumps(value)}"]
+            words += ["--parameter", f"{name}={_json(value)}"]
         return tuple(words)
+
+
+def planned_run(settings: Settings, step: StepSettings) -> StepRun:
+    """The run of a step, its partition written as `<dimension>`: which ones there are is known
+    only where the input can be read."""
+
+    def base(name: str) -> str:
+        theirs = settings.steps[name].config.partitions
+        folder = f"{settings.config.pipeline.output}/{name}"
+        return "/".join([output_folder(folder, {}), *(f"{one}=<{one}>" for one in theirs)])
+
+    partition = {name: f"<{name}>" for name in step.config.partitions}
+    return StepRun(
+        settings=step,
+        output=base(step.name),
+        inputs={dep: base(dep) for dep in step.config.deps},
+        partition=partition,
+        partition_key="|".join(partition[one] for one in sorted(partition)) or None,
+        digest=settings.digest,
+    )
+
+
+# A JSON string, and what a shell or YARN would read as something else. YARN starts a driver by
+# `bash -c "..."`, in which Spark escapes $ and double quotes alone; YARN expands {{, }} and <..>.
+_JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_READ_BY_SHELLS = str.maketrans({one: f"\\u{ord(one):04x}" for one in "`$'<>{}"})
+
+
+def _json(value: Any) -> str:
+    """A value as JSON that reaches a script unchanged by any shell on its way."""
+
+    def quiet(found: re.Match[str]) -> str:
+        text = found[0][1:-1].replace("\\\\", "\\u005c").replace('\\"', "\\u0022")
+        return f'"{text.translate(_READ_BY_SHELLS)}"'
+
+    made = _JSON_STRING.sub(quiet, json.dumps(value))
+    while "}}" in made:
+        made = made.replace("}}", "} }")
+    return made
 
 
 def output_folder(base: str, partition: Mapping[str, str]) -> str:

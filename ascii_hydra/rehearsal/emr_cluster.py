@@ -26,6 +26,7 @@ _ENDING_STATES = ("TERMINATING", *ENDED_STATES)
 # Virtual seconds. AWS: a cluster takes 1 to 5 minutes to terminate completely.
 _TERMINATING_S = 60.0
 _INTERRUPTED_S = 30.0
+_CANCELLING_S = 1.0
 _SCALE_IN_S = 60.0
 
 
@@ -116,7 +117,12 @@ class Cluster:
             step.state, step.ending = "CANCEL_PENDING", "CANCELLED"
             step.message = "Step was cancelled by user request."
             if step.execution is not None:
-                step.execution.stop(gently=gently)
+                if step.execution.cancel(gently=gently):
+                    # EMR knows nothing of what goes on.
+                    self.later(
+                        _CANCELLING_S,
+                        lambda: self._end_step(step, "CANCELLED", message=step.message),
+                    )
             else:
                 self._end_step(step, "CANCELLED", message=step.message)
         self._advance()
@@ -290,6 +296,9 @@ class Cluster:
             self._idle = self.later(self.idle_timeout_s, self._rested)
 
     def _rested(self) -> None:
+        if self.executing:  # EMR takes a cluster with a YARN application for a busy one
+            self._rest()
+            return
         if self.protected:
             return
         self.end("ALL_STEPS_COMPLETED", "Auto-terminated after the cluster was idle")
@@ -338,9 +347,9 @@ class Cluster:
         self.reason = {"Code": code, "Message": message}
         now = self._world.agenda.now()
         for step in self.steps:
+            if step.execution is not None:  # perhaps of a step that was cancelled before
+                step.execution.stop()
             if step.active:
-                if step.execution is not None:
-                    step.execution.stop()
                 self._write_logs(step)
                 step.state = step_state if step.started is not None else "CANCELLED"
                 step.ended = now if step.started is not None else None

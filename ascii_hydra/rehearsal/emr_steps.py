@@ -18,7 +18,7 @@ class Step:
 
     Attributes:
         config: as RunJobFlow or AddJobFlowSteps had it.
-        execution: while it really executes.
+        execution: while it really executes. In cluster mode a step that was cancelled still does.
         report: once it has really ended.
         ending: the state that it comes to whatever its execution's end, or None.
     """

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 from ascii_hydra.aws.client import Place, aws_client
+from ascii_hydra.config.arguments import override_key
 from ascii_hydra.config.compose import composed
 from ascii_hydra.config.problems import ConfigError, Problem
 from ascii_hydra.config.schema import EmrEngine, Endpoint, PipelineConfig, RehearsalConfig
 from ascii_hydra.config.settle import Settings, located, settle
+from ascii_hydra.rehearsal.settings import as_json
 
 _SAMPLES = "samples"
 
 _lock = Lock()
 _running = ExitStack()
 _urls: dict[RehearsalConfig, str] = {}
+_told: set[tuple[str, RehearsalConfig]] = set()
 
 
 def rehearsed(settings: Settings, conf: Path | None = None) -> Settings:
@@ -36,10 +41,16 @@ def rehearsed(settings: Settings, conf: Path | None = None) -> Settings:
     endpoint = settings.config.endpoint
     if endpoint.name is not Endpoint.rehearsal or settings.config.mode.bucket is None:
         return settings
+    wanted = settings.config.rehearsal
+    told = any(override_key(one).startswith("rehearsal.") for one in settings.overrides)
     if endpoint.url is None:
-        overrides = (*settings.overrides, f"endpoint.url={_own_url(settings.config.rehearsal)}")
+        overrides = (*settings.overrides, f"endpoint.url={_own_url(wanted)}")
         settings = settle(composed(overrides, conf), overrides, conf)
+        told = bool(wanted.faults)
     _fill(settings)
+    assert settings.config.endpoint.url is not None
+    if told:
+        _behave(settings.config.endpoint.url, wanted)
     return settings
 
 
@@ -65,8 +76,20 @@ def _own_url(config: RehearsalConfig) -> str:
 
     with _lock:
         if config not in _urls:
-            _urls[config] = _running.enter_context(started(config))
+            # Nothing goes wrong while the samples are brought in.
+            _urls[config] = _running.enter_context(started(replace(config, faults=())))
         return _urls[config]
+
+
+def _behave(url: str, config: RehearsalConfig) -> None:
+    """Let a cloud behave as configured; once, because its rules count what they have seen."""
+    with _lock:
+        if (url, config) in _told:
+            return
+        _told.add((url, config))
+    body = json.dumps(as_json(config)).encode()
+    request = Request(f"{url}/_rehearsal/config", body, method="PUT")  # noqa: S310 - loopback
+    urlopen(request, timeout=10).close()  # noqa: S310
 
 
 def _fill(settings: Settings) -> None:

@@ -111,6 +111,7 @@ class Execution:
         self._application = application
         self._kill_after_s = kill_after_s
         self._stopping = threading.Event()
+        self._begun_in_cluster = threading.Event()
         self._gently = False
         self._tree: ProcessTree | None = None
 
@@ -118,6 +119,14 @@ class Execution:
         """End it soon: by SIGINT first if `gently`, else by SIGKILL. Returns at once."""
         self._gently = gently
         self._stopping.set()
+
+    def cancel(self, *, gently: bool) -> bool:
+        """As EMR's CancelSteps does, which signals spark-submit on the primary. True if the driver
+        goes on: in cluster mode it is a process of YARN's."""
+        if self._begun_in_cluster.is_set():
+            return True
+        self.stop(gently=gently)
+        return False
 
     def run(self) -> Report:
         """Execute the step; returns when no process of it is left."""
@@ -149,7 +158,9 @@ class Execution:
             made = container(
                 submit, self._configurations, base / f"container_{attempt}", self._sandbox.store
             )
-            report.code, stdout, stderr = self._attempt(made, submit.arguments)
+            report.code, stdout, stderr = self._attempt(
+                made, submit.arguments, in_cluster=submit.in_cluster
+            )
             shutil.rmtree(base, ignore_errors=True)
             if not submit.in_cluster:
                 report.logs |= {"stdout": stdout, "stderr": stderr}
@@ -167,7 +178,9 @@ class Execution:
         if failed:
             report.message = _final_exception(self._application)
 
-    def _attempt(self, made: Container, arguments: Sequence[str]) -> tuple[int, bytes, bytes]:
+    def _attempt(
+        self, made: Container, arguments: Sequence[str], *, in_cluster: bool
+    ) -> tuple[int, bytes, bytes]:
         """Start the driver and wait until it, and all that it started, has ended."""
         command, environment = self._command(made, arguments)
         tree = self._tree = ProcessTree()
@@ -183,6 +196,8 @@ class Execution:
                         stderr=stderr,
                         folder=str(made.folder),
                     )
+                    if in_cluster:
+                        self._begun_in_cluster.set()
                     self._watch(tree, made.script)
             finally:
                 tree.kill()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,33 +15,21 @@ from rich.table import Table
 from ascii_hydra.config.schema import (
     DatabricksCluster,
     EmrCluster,
+    EmrEngine,
     PySparkCluster,
     PySparkEngine,
+    ReuseCluster,
 )
 from ascii_hydra.config.settle import Settings, StepSettings
+from ascii_hydra.engines.local_request import LocalRequest
 from ascii_hydra.engines.request import request
-from ascii_hydra.engines.step_run import StepRun, output_folder
+from ascii_hydra.engines.step_run import planned_run
 from ascii_hydra.report.progress import nearby, wide_console
 
+if TYPE_CHECKING:
+    from ascii_hydra.engines.emr.emr_request import EmrRequest
 
-def planned_run(settings: Settings, step: StepSettings) -> StepRun:
-    """The run of a step, its partition written as `<dimension>`: which ones there are is known
-    only where the input can be read."""
-
-    def base(name: str) -> str:
-        theirs = settings.steps[name].config.partitions
-        folder = f"{settings.config.pipeline.output}/{name}"
-        return "/".join([output_folder(folder, {}), *(f"{one}=<{one}>" for one in theirs)])
-
-    partition = {name: f"<{name}>" for name in step.config.partitions}
-    return StepRun(
-        settings=step,
-        output=base(step.name),
-        inputs={dep: base(dep) for dep in step.config.deps},
-        partition=partition,
-        partition_key="|".join(partition[one] for one in sorted(partition)) or None,
-        digest=settings.digest,
-    )
+_WIDTH = 110
 
 
 def show_plan(settings: Settings, console: Console | None = None) -> None:
@@ -64,17 +54,60 @@ def show_plan(settings: Settings, console: Console | None = None) -> None:
             escape(nearby(planned_run(settings, step).output)),
         )
     console.print(table)
+    clusters: dict[str, str] = {}
     for step in settings.steps.values():
         asked = request(planned_run(settings, step))
         console.print(f"\nRequest of {step.name}:", highlight=False)
-        if asked is None:
-            text = f"engine={step.engine.name.value} cannot render its request yet; it will be from"
-            spec = {"engine": asdict(step.engine), "cluster": asdict(step.cluster)}
-            console.print(f"{text}\n{json.dumps(spec, indent=2)}", markup=False, highlight=False)
+        shown = _shown(step, asked, clusters)
+        console.print(shown, markup=False, highlight=False, soft_wrap=True)
+
+
+def _shown(
+    step: StepSettings, asked: LocalRequest | EmrRequest | None, clusters: dict[str, str]
+) -> str:
+    """A request as text. `clusters` keeps which step is the first to ask for a shared cluster."""
+    if asked is None:
+        text = f"engine={step.engine.name.value} cannot render its request yet; it will be from"
+        spec = {"engine": asdict(step.engine), "cluster": asdict(step.cluster)}
+        return f"{text}\n{json.dumps(spec, indent=2)}"
+    if isinstance(asked, LocalRequest):
+        conf = [w for k, v in asked.spark_conf.items() for w in ("--spark-conf", f"{k}={v}")]
+        return shlex.join(["python", asked.script, *asked.arguments, *conf])
+    data = asked.as_json()
+    if asked.shared and asked.run_job_flow is not None:
+        first = clusters.setdefault(json.dumps(asked.run_job_flow, sort_keys=True), step.name)
+        if first != step.name:
+            data["RunJobFlow"] = f"that of {first}, whose cluster it shares"
+    return compact_json(data)
+
+
+def compact_json(value: Any, indent: int = 0) -> str:
+    """JSON in which what fits into a line stands in one, and lists of words fill their lines."""
+    line = json.dumps(value, ensure_ascii=False)
+    if indent + len(line) <= _WIDTH or not value or not isinstance(value, (Mapping, list, tuple)):
+        return line
+    inner = " " * (indent + 2)
+    if isinstance(value, Mapping):
+        parts = [
+            f"{json.dumps(key)}: {compact_json(one, indent + 2)}" for key, one in value.items()
+        ]
+        return "{\n" + ",\n".join(inner + part for part in parts) + "\n" + " " * indent + "}"
+    parts = [compact_json(one, indent + 2) for one in value]
+    if any(isinstance(one, (Mapping, list, tuple)) for one in value):
+        lines = [inner + part for part in parts]
+    else:
+        lines = [inner + part for part in _filled(parts, _WIDTH - len(inner))]
+    return "[\n" + ",\n".join(lines) + "\n" + " " * indent + "]"
+
+
+def _filled(words: Iterable[str], width: int) -> list[str]:
+    lines: list[str] = []
+    for word in words:
+        if lines and len(lines[-1]) + len(word) + 2 <= width and not word.startswith('"--'):
+            lines[-1] += f", {word}"
         else:
-            conf = [w for k, v in asked.spark_conf.items() for w in ("--spark-conf", f"{k}={v}")]
-            words = ["python", asked.script, *asked.arguments, *conf]
-            console.print(shlex.join(words), markup=False, highlight=False, soft_wrap=True)
+            lines.append(word)
+    return lines
 
 
 def computing(step: StepSettings) -> str:
@@ -86,10 +119,25 @@ def computing(step: StepSettings) -> str:
             cores = where or f"{cluster.cores} cores"
             return f"{cores}, {cluster.driver_memory_gib:g} GiB{'' if where else ' here'}"
         case EmrCluster():
-            return (
-                f"{cluster.workers} x {'/'.join(cluster.worker_instance_types)}"
-                f" + {'/'.join(cluster.primary_instance_types)}"
-            )
+            return _emr_computing(step, cluster)
         case DatabricksCluster():
             return f"{cluster.workers} x {cluster.worker_node_type} + {cluster.driver_node_type}"
     return f"{cluster.workers} workers"
+
+
+def _emr_computing(step: StepSettings, cluster: EmrCluster) -> str:
+    engine = step.engine
+    assert isinstance(engine, EmrEngine)
+    if engine.cluster_id is not None:
+        return f"existing cluster {engine.cluster_id}"
+    from ascii_hydra.catalogue import instance_types
+    from ascii_hydra.engines.emr.instances import worker_types, workers_of
+
+    types = worker_types(cluster, engine.release_label, instance_types(engine.region))
+    roles = workers_of(cluster)
+    total = roles.core + roles.spot + roles.on_demand_tasks
+    grown = f" to {cluster.max_workers}" if (cluster.max_workers or 0) > total else ""
+    spot = f" ({roles.spot} spot)" if roles.spot else ""
+    primary = "/".join(cluster.primary_instance_types)
+    shared = ", shared" if step.launch.reuse_cluster is ReuseCluster.run else ""
+    return f"{total}{grown} x {'/'.join(types)}{spot} + {primary}{shared}"

@@ -29,10 +29,10 @@ from dagster_pipes import (
     PipesParams,
     PipesParamsLoader,
     decode_param,
-    open_dagster_pipes,
 )
 
 from ascii_hydra.step.choices import Engine, ExecutionMode
+from ascii_hydra.step.hadoop_messages import opened_pipes
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -185,7 +185,7 @@ class SparkStep:
         """
         arguments = StepArguments.parsed(sys.argv[1:] if argv is None else argv)
         step = cls(arguments)
-        with open_dagster_pipes(params_loader=_ArgumentsLoader(arguments)) as context:
+        with opened_pipes(_ArgumentsLoader(arguments)) as context:
             spark = _session(cls.__name__, arguments)
             try:
                 step.execute_business_logic(

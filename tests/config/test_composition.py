@@ -249,6 +249,6 @@ def test_no_secret_reaches_a_file_or_the_terminal(
 
 
 def test_launching_is_refused_by_engine_not_by_row() -> None:
-    config = settled("mode=full", "action=plan").config
+    config = settled("engine=databricks", "mode=full", "mode.bucket=mine", "action=plan").config
     engines = dict.fromkeys(("a", "b"), config.engine)
-    assert [one.where for one in launch_problems(config, engines)] == ["mode=full"]
+    assert [one.where for one in launch_problems(config, engines)] == ["engine=databricks"]

@@ -16,8 +16,7 @@ from ascii_hydra.config.schema import ClusterSize
 from ascii_hydra.config.settle import Settings, settle, settled_step
 from ascii_hydra.engines.local_request import LocalRequest
 from ascii_hydra.engines.request import request
-from ascii_hydra.engines.step_run import output_folder
-from ascii_hydra.report.plan import planned_run
+from ascii_hydra.engines.step_run import output_folder, planned_run
 from ascii_hydra.step import Engine, ExecutionMode, StepArguments
 
 
@@ -28,7 +27,7 @@ def settled(*overrides: str) -> Settings:
 def local(*overrides: str, step: str = "step_1") -> LocalRequest:
     settings = settled(*overrides)
     asked = request(planned_run(settings, settings.steps[step]))
-    assert asked is not None
+    assert isinstance(asked, LocalRequest)
     return asked
 
 
@@ -72,6 +71,26 @@ def test_a_request_is_json_and_the_script_reads_its_arguments() -> None:
     assert given.partition_key == "<crawl>|<query>"
     assert set(given.inputs) == {"nodes", "edges"}
     assert given.inputs["nodes"].endswith("/webgraph/nodes/query=<query>")
+
+
+@pytest.mark.parametrize("engine", ["pyspark", "emr"])
+def test_the_script_is_told_the_same_on_every_engine(engine: str) -> None:
+    words = ("pipeline=webgraph", f"engine={engine}", "mode=full", "action=plan")
+    settings = settled(*words)
+    run = planned_run(settings, settings.steps["graph"])
+    asked = request(run)
+    given = (
+        asked.arguments
+        if isinstance(asked, LocalRequest)
+        else tuple(asked.step_config["HadoopJarStep"]["Args"])
+        if asked is not None
+        else ()
+    )
+    at = given.index("--engine")
+    assert given[at + 1] == engine
+    told = StepArguments.parsed(given[at:])
+    assert told.partition_key == "<crawl>|<query>"
+    assert set(told.inputs) == {"nodes", "edges"}
 
 
 def test_a_partition_cannot_leave_its_folder_nor_be_a_pattern() -> None:

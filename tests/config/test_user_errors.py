@@ -195,27 +195,32 @@ def errors(*problems: str) -> str:
             id="master_that_does_not_answer",
         ),
         pytest.param(
-            ["engine=emr", "mode=full"],
-            errors(
-                f"engine=emr: {NOT_YET} Use engine=pyspark.",
-                f"mode=full: {NOT_YET} Use mode=small_dev_sample_local.",
-            )
-            + "\n",
-            id="not_there_yet_emr",
-        ),
-        pytest.param(
-            ["engine=databricks", "mode=small_dev_sample_s3"],
-            errors(
-                f"engine=databricks: {NOT_YET} Use engine=pyspark.",
-                f"mode=small_dev_sample_s3: {NOT_YET} Use mode=small_dev_sample_local.",
-            )
-            + "\n",
+            ["engine=databricks", "mode=small_dev_sample_s3", "mode.bucket=mine"],
+            f"engine=databricks: {NOT_YET} Use engine=pyspark or engine=emr.\n",
             id="not_there_yet_databricks",
         ),
         pytest.param(
-            ["endpoint=rehearsal"],
-            f"endpoint=rehearsal: {NOT_YET} Use endpoint=cloud.\n",
-            id="not_there_yet_rehearsal",
+            ["endpoint=rehearsal", "endpoint.url=https://s3.example.org"],
+            "endpoint.url=https://s3.example.org: a rehearsal stays on this machine: use null,"
+            " which starts one for this run, or http://127.0.0.1:port of one that make rehearsal"
+            " keeps.\n",
+            id="a_rehearsal_elsewhere",
+        ),
+        pytest.param(
+            ["engine=emr", "mode=full", "endpoint.url=http://minio:9000"],
+            "endpoint.url=http://minio:9000: is a service compatible with S3, and engine=emr is AWS"
+            " alone: leave the url out, or use engine=pyspark.\n",
+            id="emr_at_a_service_like_s3",
+        ),
+        pytest.param(
+            ["endpoint.url=https://me:secret@minio:9000"],
+            "endpoint.url: has a user or a password in it; credentials stay outside.\n",
+            id="an_address_with_a_password",
+        ),
+        pytest.param(
+            ["endpoint.url=minio:9000"],
+            "endpoint.url=minio:9000: write http://host:port or https://host.\n",
+            id="an_address_without_its_scheme",
         ),
         pytest.param(
             ["pipeline=webgrap"],
@@ -348,6 +353,11 @@ def test_23_conf_that_is_missing(tmp_path: Path, environment: dict[str, str]) ->
             "cluster is given 2 times; the last one counts: cluster=medium.",
             id="27_given_twice",
         ),
+        pytest.param(
+            ["endpoint=rehearsal"],
+            "endpoint=rehearsal has no effect on mode=small_dev_sample_local.",
+            id="nothing_to_rehearse",
+        ),
     ],
 )
 def test_notice(command_line: CommandLine, arguments: list[str], notice: str) -> None:
@@ -371,6 +381,39 @@ def test_29_dagster_home_that_is_relative(command_line: CommandLine) -> None:
     ended = command_line(extra={"DAGSTER_HOME": "some/folder"})
     assert "DAGSTER_HOME=some/folder: must be an absolute path; unset it for the default." in (
         ended.stdout + ended.stderr
+    )
+    assert ended.returncode == 1
+
+
+NO_CREDENTIALS = {
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_SHARED_CREDENTIALS_FILE": "none",
+    "AWS_CONFIG_FILE": "none",
+}
+
+
+def test_15_missing_credentials(command_line: CommandLine) -> None:
+    ended = command_line("engine=emr", "mode=full", "mode.bucket=mine", extra=NO_CREDENTIALS)
+    assert " ".join(ended.stdout.split()) == (
+        "ASCII_AWS_ACCESS_KEY_ID, ASCII_AWS_SECRET_ACCESS_KEY: there are no credentials for AWS."
+        " Set both, or configure AWS as usual (AWS_PROFILE, aws sso login, a role); or rehearse"
+        " without any: endpoint=rehearsal."
+    )
+    assert ended.returncode == 1
+    half = {**NO_CREDENTIALS, "ASCII_AWS_ACCESS_KEY_ID": "AKIAEXAMPLE"}
+    ended = command_line("mode=small_dev_sample_s3", "mode.bucket=mine", extra=half)
+    assert " ".join(ended.stdout.split()) == (
+        "ASCII_AWS_SECRET_ACCESS_KEY: is not set, but ASCII_AWS_ACCESS_KEY_ID is: set both, or"
+        " neither."
+    )
+
+
+def test_the_example_bucket_is_nobodys(command_line: CommandLine) -> None:
+    ended = command_line("engine=emr", "mode=full")
+    assert ended.stderr == (
+        "mode.bucket=ascii-hydra: is an example, and all of AWS shares the names of buckets: name"
+        " one of yours (mode.bucket=NAME, or in conf/local/default.yaml), or use"
+        " endpoint=rehearsal.\n"
     )
     assert ended.returncode == 1
 

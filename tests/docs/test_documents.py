@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from ascii_hydra.config.compose import composed
+from ascii_hydra.config.settle import settle
+from ascii_hydra.engines.request import request_problems
 from tests.conftest import PROJECT
 
 DOCUMENTS = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
@@ -125,6 +128,18 @@ def test_readme_commands_that_plan_or_show(project: Path, in_project: dict[str, 
     # The others start Spark; that their configuration is valid is checked by planning them.
     for command in set(commands) - set(quick):
         shell(f"{command} action=plan", project, in_project)
+
+
+def test_settings_that_the_guide_to_engines_shows() -> None:
+    text = (PROJECT / "docs" / "engines.md").read_text(encoding="utf-8")
+    shown = [one for one in re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE) if "=" in one]
+    assert len(shown) > 8
+    for one in shown:
+        typed = one.replace("STEP", "step_1").replace("{...}", "{Instances: {Ec2KeyName: mine}}")
+        words = re.findall(r"\S+=(?:{.*}|\[.*\]|\S+)", typed)
+        overrides = ["engine=emr", "mode=full", "action=plan", *words]
+        settings = settle(composed(overrides), overrides)
+        assert list(request_problems(settings)) == [], one
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda one: one.name)

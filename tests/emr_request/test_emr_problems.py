@@ -103,8 +103,9 @@ def test_spot_growth_and_sharing_have_no_problems() -> None:
         (
             ["cluster.worker_instance_types=[m6gd.xlarge]"],
             (
-                "cluster.worker_instance_types: m5d.xlarge is x86_64, m6gd.xlarge is arm64: all of"
-                " a cluster, cluster.primary_instance_types too, have one architecture."
+                "cluster.primary_instance_types: a cluster has one architecture; the primary comes"
+                " first here, then what the workers are: m5d.xlarge (x86_64), m6gd.xlarge (arm64)."
+                " Set cluster.primary_instance_types, or other workers."
             ),
         ),
         (
@@ -235,7 +236,7 @@ def test_filters_that_nothing_passes() -> None:
     )
     assert "huge is no size" in problems_of(filtered(settled(), size_at_most="huge"))
     arm = problems_of(filtered(settled(), architecture=Architecture.arm64, families=("m6g",)))
-    assert "m5d.xlarge is x86_64, m6g.xlarge is arm64" in arm
+    assert "m5d.xlarge (x86_64), m6g.xlarge (arm64)" in arm
 
 
 def test_computing_in_words() -> None:

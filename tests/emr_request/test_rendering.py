@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from ascii_hydra.config.problems import ConfigError
 from ascii_hydra.engines.emr.emr_request import Identity
 from ascii_hydra.engines.emr.payload import MAX_LIFETIME, step_runtime
+from ascii_hydra.engines.emr.submit_words import on_emr
 from ascii_hydra.engines.request import request
 from ascii_hydra.engines.step_run import StepRun
 from ascii_hydra.step import StepArguments
@@ -202,7 +203,7 @@ def test_hostile_parameters_arrive_as_they_are() -> None:
     parameters = {"text": HOSTILE, "deep": {"a": {"b": {"c": [{}, {"d": HOSTILE}]}}}}
     run = run_of(parameters=parameters)
     words = words_of(asked(run))
-    assert words[-len(run.arguments()) :] == list(run.arguments())
+    assert words[-len(run.arguments()) :] == [on_emr(one) for one in run.arguments()]
     arrived = by_yarn(list(run.arguments()))
     assert arrived == list(run.arguments())
     assert dict(StepArguments.parsed(arrived).parameters) == parameters

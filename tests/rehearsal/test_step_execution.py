@@ -186,7 +186,11 @@ def test_what_was_not_uploaded_is_missing(cloud: Rehearsed) -> None:
 
 @pytest.mark.parametrize("how", ["SEND_INTERRUPT", "TERMINATE_PROCESS", "terminate"])
 def test_a_cancelled_step_has_no_process_left(cloud: Rehearsed, how: str) -> None:
-    cluster = cloud.kept(cloud.submit(SLEEPER, action="CONTINUE"))
+    asked = cloud.submit(SLEEPER, action="CONTINUE")
+    words = asked["HadoopJarStep"]["Args"]
+    if how != "terminate":
+        words[words.index("cluster")] = "client"
+    cluster = cloud.kept(asked)
     cloud.until_step(cluster, "RUNNING")
     cloud.until(drivers)
     (step,) = cloud.steps(cluster)
@@ -203,6 +207,21 @@ def test_a_cancelled_step_has_no_process_left(cloud: Rehearsed, how: str) -> Non
     assert status["Timeline"]["EndDateTime"] > datetime.fromtimestamp(0, UTC)
     cloud.until(lambda: cloud.get("clock")["rate"] == 3600)
     cloud.end(cluster)
+
+
+@pytest.mark.parametrize("how", ["SEND_INTERRUPT", "TERMINATE_PROCESS"])
+def test_a_driver_on_yarn_survives_the_cancelling_of_its_step(cloud: Rehearsed, how: str) -> None:
+    """EMR signals spark-submit on the primary; the application goes on, and may write."""
+    cluster = cloud.kept(cloud.submit(SLEEPER, action="CONTINUE"))
+    cloud.until(drivers)
+    (step,) = cloud.steps(cluster)
+    at = {"ClusterId": cluster, "StepIds": [step["Id"]]}
+    cloud.emr.cancel_steps(**at, StepCancellationOption=how)
+    assert cloud.steps(cluster)[0]["Status"]["State"] == "CANCEL_PENDING"
+    cloud.until_step(cluster, "CANCELLED")
+    assert drivers() != []
+    cloud.end(cluster)
+    cloud.until(lambda: step_processes() == [], within_s=20)
 
 
 def test_a_driver_that_is_killed_from_outside_fails(cloud: Rehearsed) -> None:

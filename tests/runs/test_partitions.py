@@ -135,7 +135,7 @@ def test_a_partition_from_end_to_end(
         assert runs[2].tags["dagster/partition"] == f"{crawl}|{query}"
         assert runs[2].tags["dagster/partition/crawl"] == crawl
         aggregated = AssetKey(["webgraph", "graph_aggr"])
-        assert instance.get_materialized_partitions(aggregated) == {f"{crawl}|{query}"}
+        assert f"{crawl}|{query}" in instance.get_materialized_partitions(aggregated)
         check = instance.event_log_storage.get_latest_asset_check_execution_by_key(
             [AssetCheckKey(aggregated, "no_self_link")]
         )

@@ -23,7 +23,10 @@ import psutil
 import pytest
 import yaml
 
+from ascii_hydra.config.schema import RehearsalConfig
+from ascii_hydra.rehearsal.started import started
 from tests.conftest import PROJECT
+from tests.rehearsed.conftest import Cloud
 
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 ROWS = "pipeline.steps.step_1.parameters.rows.small_dev_sample_local=500"
@@ -67,8 +70,12 @@ class Ui:
             time.sleep(0.3)
         raise TimeoutError(f"run {run_id} is still {status}")
 
-    def launch(self, job: str, choice: dict[str, Any]) -> Any:
-        """Launch a job with a choice of engine, mode and cluster, as the launchpad does."""
+    def launch(self, job: str, choice: dict[str, Any], **partition: str) -> Any:
+        """Launch a job, or one partition of it, with a choice of engine, mode and cluster, as the
+        launchpad does."""
+        tags = {f"dagster/partition/{name}": value for name, value in partition.items()}
+        if partition:
+            tags["dagster/partition"] = "|".join(partition[name] for name in sorted(partition))
         return self.ask(
             f"mutation($p: ExecutionParams!) {{ launchRun(executionParams: $p) {{ {LAUNCHED} }} }}",
             p={
@@ -78,6 +85,9 @@ class Ui:
                     "jobName": job,
                 },
                 "runConfigData": {"resources": {"spark_pipes_client": {"config": choice}}},
+                "executionMetadata": {
+                    "tags": [{"key": key, "value": value} for key, value in tags.items()]
+                },
             },
         )["launchRun"]
 
@@ -190,7 +200,7 @@ def test_a_wrong_choice_is_refused_before_anything_starts(ui: Ui) -> None:
 
 
 def test_an_engine_that_cannot_be_launched_yet_says_so(ui: Ui) -> None:
-    run_id = ui.launch("two_steps", {"engine": "emr", "mode": "full"})["run"]["runId"]
+    run_id = ui.launch("two_steps", {"engine": "databricks", "mode": "full"})["run"]["runId"]
     assert ui.ended(run_id) == "FAILURE"
     events = ui.ask(
         """query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
@@ -198,7 +208,51 @@ def test_an_engine_that_cannot_be_launched_yet_says_so(ui: Ui) -> None:
         error { message } } } } } }""",
         id=run_id,
     )["logsForRun"]["events"]
-    assert "engine=emr: cannot be launched yet" in json.dumps(events)
+    assert "engine=databricks: cannot be launched yet" in json.dumps(events)
+
+
+def test_a_run_on_a_rehearsed_emr(ui: Ui) -> None:
+    rows = "pipeline.steps.step_1.parameters.rows.small_dev_sample_s3=500"
+    overrides = ["endpoint=rehearsal", "rehearsal.speed=600", "launch.reuse_cluster=run", rows]
+    choice = {"engine": "emr", "mode": "small_dev_sample_s3", "overrides": overrides}
+    run_id = ui.launch("two_steps", choice)["run"]["runId"]
+    assert ui.ended(run_id, timeout_s=200) == "SUCCESS"
+    events = ui.ask(
+        """query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
+        ... on MaterializationEvent { assetKey { path } metadataEntries { label
+        ... on IntMetadataEntry { intValue } ... on TextMetadataEntry { text } } }
+        ... on EngineEvent { message metadataEntries { label } } } } } }""",
+        id=run_id,
+    )["logsForRun"]["events"]
+    made = {one["assetKey"]["path"][-1]: one for one in events if one.get("assetKey")}
+    assert set(made) == {"step_1", "step_2"}
+    for one in made.values():
+        known = {entry["label"]: entry for entry in one["metadataEntries"]}
+        assert known["dagster/row_count"]["intValue"] == 500
+        assert known["ascii_hydra/engine"]["text"] == "emr"
+    # The cluster's link is in the log from the start.
+    assert any("j-" in (one.get("message") or "") for one in events)
+
+
+def test_runs_that_build_on_each_other_in_a_kept_rehearsal(ui: Ui, tmp_path: Path) -> None:
+    crawl, query = {"crawl": "SAMPLE-2024-10"}, {"query": "night_sky"}
+    with started(RehearsalConfig(speed=600)) as url:
+        overrides = ["endpoint=rehearsal", f"endpoint.url={url}"]
+        choice = {"engine": "emr", "mode": "small_dev_sample_s3", "overrides": overrides}
+        for job, partition in (
+            ("webgraph_by_query", query),
+            ("webgraph_by_crawl", crawl),
+            ("webgraph_by_crawl_and_query", crawl | query),
+        ):
+            run_id = ui.launch(job, choice, **partition)["run"]["runId"]
+            assert ui.ended(run_id, timeout_s=200) == "SUCCESS", job
+        made = Cloud(url).rows(
+            "s3a://ascii-hydra/small_dev_sample/output/webgraph/graph_aggr"
+            "/crawl=SAMPLE-2024-10/query=night_sky",
+            tmp_path,
+        )
+    assert made
+    assert {(row["crawl"], row["query"]) for row in made} == {("SAMPLE-2024-10", "night_sky")}
 
 
 def test_a_run_of_the_command_line_is_run_again_from_the_ui(ui: Ui) -> None:

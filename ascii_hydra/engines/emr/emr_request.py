@@ -116,11 +116,22 @@ class EmrRequest:
             "<token>": identity.token,
             "<deadline>": identity.deadline,
         }
-        step = _filled(self.step_config, names)
-        step["HadoopJarStep"]["Args"] = [*step["HadoopJarStep"]["Args"], *bootstrap]
-        flow = None if self.run_job_flow is None else _filled(self.run_job_flow, names)
-        if flow is not None and flow.get("Steps"):
-            flow["Steps"] = [step]
+        hadoop = self.step_config["HadoopJarStep"]
+        # The script's own arguments are the user's, whatever they look like.
+        step = {
+            **self.step_config,
+            "Name": _filled(self.step_config["Name"], names),
+            "HadoopJarStep": {**hadoop, "Args": [*hadoop["Args"], *bootstrap]},
+        }
+        flow = None if self.run_job_flow is None else dict(self.run_job_flow)
+        if flow is not None:
+            flow["Name"] = _filled(flow["Name"], names)
+            flow["Tags"] = [
+                {**tag, "Value": _filled(tag.get("Value", ""), names)}
+                for tag in flow.get("Tags", ())
+            ]
+            if flow.get("Steps"):
+                flow["Steps"] = [step]
         return replace(
             self,
             run_job_flow=flow,
@@ -139,13 +150,7 @@ class EmrRequest:
         return shown
 
 
-def _filled(value: Any, names: Mapping[str, str]) -> Any:
-    if isinstance(value, str):
-        for placeholder, name in names.items():
-            value = value.replace(placeholder, name)
-        return value
-    if isinstance(value, Mapping):
-        return {key: _filled(one, names) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_filled(one, names) for one in value]
-    return value
+def _filled(text: str, names: Mapping[str, str]) -> str:
+    for placeholder, name in names.items():
+        text = text.replace(placeholder, name)
+    return text

@@ -1,0 +1,164 @@
+"""EMR's API as the engine uses it: every call is tried once, reads are repeated with patience."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, TypeVar
+
+from dagster_pipes import (
+    DAGSTER_PIPES_CONTEXT_CLI_ARGUMENT,
+    DAGSTER_PIPES_MESSAGES_CLI_ARGUMENT,
+    decode_param,
+)
+
+from ascii_hydra.aws.client import Place, aws_client
+from ascii_hydra.engines.aws_errors import LOG_IN_AGAIN, repeated, words
+from ascii_hydra.engines.clock import Clock
+from ascii_hydra.step.hadoop_messages import FOLDER_KEY
+
+T = TypeVar("T")
+ALIVE = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING")
+STARTED = ("RUNNING", "WAITING")
+LEAVING = ("TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS")
+ENDED = ("TERMINATED", "TERMINATED_WITH_ERRORS")
+STEP_ENDED = ("COMPLETED", "CANCELLED", "FAILED", "INTERRUPTED")
+STEP_WANTED = ("PENDING", "RUNNING")  # and nobody has asked to cancel it
+STEP_LIVING = (*STEP_WANTED, "CANCEL_PENDING")
+_PIPES_ARGUMENTS = (DAGSTER_PIPES_CONTEXT_CLI_ARGUMENT, DAGSTER_PIPES_MESSAGES_CLI_ARGUMENT)
+# Of ListSteps and CancelSteps: AWS's API reference.
+_STEP_IDS_A_CALL = 10
+_READ_PATIENCE_S = 5 * 60.0
+
+
+class Emr:
+    """EMR at one place. May be shared by threads.
+
+    Args:
+        place: which AWS.
+        clock: by which repeated calls wait.
+        stop: once set, no call is made again.
+        warn: is told to log in again.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        clock: Clock,
+        stop: threading.Event,
+        warn: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        self.place = place
+        self.clock = clock
+        self.stop = stop
+        self.warn = warn
+        self._bears_expiry = False
+
+    @cached_property
+    def client(self) -> Any:
+        """boto3's client, without retries of its own: RunJobFlow must not be repeated blindly, and
+        waiting is to follow the clock."""
+        return aws_client("emr", self.place, retried=False)
+
+    def renew(self) -> None:
+        """The credentials have expired: the next call looks for new ones."""
+        self.__dict__.pop("client", None)
+
+    def cluster(self, cluster_id: str) -> Mapping[str, Any]:
+        """What DescribeCluster says, at the first attempt."""
+        found: Mapping[str, Any] = self.client.describe_cluster(ClusterId=cluster_id)["Cluster"]
+        return found
+
+    def steps(self, cluster_id: str, step_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """Steps by their ids, at the first attempt, in as few calls as EMR allows."""
+        if len(step_ids) <= _STEP_IDS_A_CALL:
+            reply = self.client.list_steps(ClusterId=cluster_id, StepIds=list(step_ids))
+            return {one["Id"]: one for one in reply.get("Steps", ())}
+        wanted, found = set(step_ids), {}
+        for one in self._pages("list_steps", "Steps", ClusterId=cluster_id):
+            if one["Id"] in wanted:
+                found[one["Id"]] = one
+                if len(found) == len(wanted):
+                    break
+        return found
+
+    def all_steps(self, cluster_id: str, states: Sequence[str] = ()) -> list[Mapping[str, Any]]:
+        """Every step of a cluster, with patience."""
+        wanted = {"StepStates": list(states)} if states else {}
+        return self.patient(
+            lambda: list(self._pages("list_steps", "Steps", ClusterId=cluster_id, **wanted))
+        )
+
+    def clusters(
+        self, *, created_after: float | None = None, states: Sequence[str] = ()
+    ) -> list[Mapping[str, Any]]:
+        """Clusters, newest first, with patience.
+
+        Args:
+            created_after: seconds since the epoch.
+            states: all if empty.
+        """
+        wanted: dict[str, Any] = {"ClusterStates": list(states)} if states else {}
+        if created_after is not None:
+            wanted["CreatedAfter"] = datetime.fromtimestamp(created_after, UTC)
+        return self.patient(lambda: list(self._pages("list_clusters", "Clusters", **wanted)))
+
+    def on_the_way_out(self) -> Emr:
+        """The same, for what must be done though everything is being stopped, or the credentials
+        that something was submitted with have expired."""
+        other = Emr(self.place, self.clock, threading.Event(), self.warn)
+        other.client = self.client
+        other._bears_expiry = True
+        return other
+
+    def patient(self, call: Callable[[], T], patience_s: float = _READ_PATIENCE_S) -> T:
+        """The reply to a call that changes nothing, or that may be made twice."""
+        told = False
+
+        def expired(fault: BaseException) -> None:
+            nonlocal told
+            self.renew()
+            if not told:
+                self.warn(f"AWS accepts the credentials no more ({words(fault)}): {LOG_IN_AGAIN}")
+            told = True
+
+        borne = expired if self._bears_expiry else None
+        return repeated(call, self.clock, self.stop, patience_s=patience_s, expired=borne)
+
+    def _pages(self, operation: str, key: str, **wanted: Any) -> Iterator[Mapping[str, Any]]:
+        while True:
+            reply = getattr(self.client, operation)(**wanted)
+            yield from reply.get(key, ())
+            if not reply.get("Marker"):
+                return
+            wanted["Marker"] = reply["Marker"]
+
+
+def state_of(thing: Mapping[str, Any]) -> str:
+    """State of a cluster or step, also one that is newer than this code."""
+    return str(thing.get("Status", {}).get("State", ""))
+
+
+def own_args(step: Mapping[str, Any]) -> list[str]:
+    """The arguments of a step, submitted or to be, without those of Pipes."""
+    args = _args(step)
+    starts = [args.index(one) for one in _PIPES_ARGUMENTS if one in args]
+    return args[: min(starts, default=len(args))]  # Pipes' stand at the end
+
+
+def pipes_uri(step: Mapping[str, Any]) -> str | None:
+    """Where the Pipes messages of a submitted step go; None for a step that is not ours."""
+    args = _args(step)
+    if DAGSTER_PIPES_CONTEXT_CLI_ARGUMENT not in args[:-1]:
+        return None
+    encoded = args[args.index(DAGSTER_PIPES_CONTEXT_CLI_ARGUMENT) + 1]
+    try:
+        return str(decode_param(encoded)[FOLDER_KEY])
+    except (ValueError, KeyError, TypeError, OSError):
+        return None
+
+
+def _args(step: Mapping[str, Any]) -> list[str]:
+    return list(step.get("Config", step.get("HadoopJarStep", {})).get("Args", ()))

@@ -1,0 +1,348 @@
+"""The EMR engine: a Dagster Pipes client that runs one Spark step on an EMR cluster.
+
+A step is green only if EMR calls it COMPLETED and its Pipes messages were read to their closing
+mark. On every way out, what we have started has ended, or has been told to and seen to leave.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, NoReturn
+
+from dagster import (
+    AssetExecutionContext,
+    DagsterExecutionInterruptedError,
+    Failure,
+    MetadataValue,
+    OpExecutionContext,
+    PipesClient,
+    PipesSession,
+    open_pipes_session,
+)
+from dagster._core.events import EngineEventData
+from dagster._core.pipes.client import PipesClientCompletedInvocation
+from dagster_pipes import PipesExtras
+
+from ascii_hydra.config.problems import ConfigError
+from ascii_hydra.engines.aws_errors import AWS_FAULTS, is_final, is_transient, words
+from ascii_hydra.engines.clock import Clock, SystemClock
+from ascii_hydra.engines.emr.api import STARTED, Emr, state_of
+from ascii_hydra.engines.emr.cluster_logs import LogTail
+from ascii_hydra.engines.emr.emr_request import EmrRequest
+from ascii_hydra.engines.emr.explain import Evidence, call_advice, cause, is_in_vain, may_pass
+from ascii_hydra.engines.emr.identity import identity_of, is_retry, submitted_identity
+from ascii_hydra.engines.emr.job import Job, LeftoverError, UnusableClusterError
+from ascii_hydra.engines.emr.payload_upload import UploadError, ensure_uploaded
+from ascii_hydra.engines.emr.submission import StoppedError, UnclearError
+from ascii_hydra.engines.emr.waiting import waited
+from ascii_hydra.engines.emr.watcher import Look, WatchingFailedError
+from ascii_hydra.engines.interrupts import deferred_interrupts
+from ascii_hydra.engines.pipes_reader import RejectedReportError
+from ascii_hydra.engines.pipes_results import strange_report
+from ascii_hydra.engines.s3_messages import (
+    MessagesUnreadableError,
+    PipesFolder,
+    S3ContextInjector,
+    S3Reader,
+)
+
+# One cluster more, when the cloud itself has failed.
+_CLUSTERS = 2
+
+Context = OpExecutionContext | AssetExecutionContext
+
+
+class EmrClient(PipesClient):
+    """Runs steps on EMR. It keeps no state: several threads may share one.
+
+    Args:
+        clock: time in the cloud.
+        stop: once set, running steps are cancelled and DagsterExecutionInterruptedError is raised.
+        tell: takes a line for people at every change of a state.
+        launch_id: names the runs that share clusters; by default each run is on its own.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        stop: threading.Event | None = None,
+        tell: Callable[[str], None] = lambda _line: None,
+        launch_id: str | None = None,
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._stop = stop or threading.Event()
+        self._tell = tell
+        self._launch_id = launch_id
+
+    def run(  # type: ignore[override]
+        self,
+        *,
+        context: Context,
+        request: EmrRequest,
+        extras: PipesExtras | None = None,
+    ) -> PipesClientCompletedInvocation:
+        """Run one step to its end.
+
+        The results are what the step reported; an asset it did not speak of counts as
+        materialised, since the step is known to have succeeded.
+
+        Raises dagster.Failure if the step failed, and DagsterExecutionInterruptedError (or
+        whatever the handler of a signal raises) if it was interrupted; by then what was started
+        has been ended.
+        """
+        with deferred_interrupts(self._stop) as stop:
+            emr = Emr(request.place, self._clock, stop, context.log.warning)
+            launch = self._launch_id or context.run.run_id
+            return _Run(context, request, emr, launch, self._tell).invocation(extras)
+
+
+class _Run:
+    """One run of one step."""
+
+    def __init__(
+        self,
+        context: Context,
+        request: EmrRequest,
+        emr: Emr,
+        launch: str,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._context = context
+        self._request = request
+        self._emr = emr
+        self._tell = tell
+        self._identity = identity_of(context, launch)
+        self._job = Job(emr, launch, self._say)
+
+    def invocation(self, extras: PipesExtras | None) -> PipesClientCompletedInvocation:
+        """Run it; every fault becomes Dagster's."""
+        try:
+            return self._invocation(extras)
+        except (InterruptedError, StoppedError):
+            self._interrupt()
+        except ConfigError as fault:
+            self._fail(f"could not start: {fault}", again=False)
+        except UploadError as fault:
+            self._fail(f"could not start: {fault}")
+        except UnusableClusterError as fault:
+            self._fail(str(fault), again=False)
+        except (RejectedReportError, LeftoverError) as fault:
+            self._fail(str(fault))
+        except (MessagesUnreadableError, WatchingFailedError) as fault:
+            self._fail(f"was given up: {fault}")
+        except UnclearError as fault:
+            self._fail(
+                f"may or may not have been submitted: {fault}. Look whether a cluster is left:"
+                f" aws emr list-clusters --active --region {self._request.place.region}"
+            )
+        except AWS_FAULTS as fault:
+            if self._emr.stop.is_set() and is_transient(fault):
+                self._interrupt()
+            what = f"could not be run: {words(fault)}{call_advice(fault)}"
+            self._fail(what, again=not is_final(fault))
+
+    def _interrupt(self) -> NoReturn:
+        raise DagsterExecutionInterruptedError(f"{self._request.step} was stopped") from None
+
+    def _fail(self, what: str, *, again: bool = True) -> NoReturn:
+        """Fail; a retry is of use if `again`."""
+        metadata = self._handle() if self._job.cluster_id is not None else None
+        raise Failure(
+            f"{self._request.step} {what}", metadata=metadata, allow_retries=again
+        ) from None
+
+    def _invocation(self, extras: PipesExtras | None) -> PipesClientCompletedInvocation:
+        log = self._context.log
+        uri = None
+        if is_retry(self._context):
+            uri = self._job.adopt(self._identity.token, self._request)
+        if uri is None:
+            uri = self._own_folder()
+            uploads, place = self._request.uploads, self._request.place
+            ensure_uploaded(uploads, place, self._emr.stop, self._say)
+        folder = PipesFolder(self._request.place, uri)
+        injector = S3ContextInjector(folder, log.warning, adopted=self._job.adopted)
+        reader = S3Reader(folder, log.warning)
+        with open_pipes_session(
+            context=self._context,
+            context_injector=injector,
+            message_reader=reader,
+            extras=extras,
+        ) as session:
+            evidence = self._evidence(session, reader, injector)
+        sentence = cause(evidence)
+        if sentence is not None:
+            tail = self._tail(evidence)
+            if tail is not None:  # it may say more than EMR does
+                evidence = replace(evidence, tail=tail.lines)
+                sentence = cause(evidence) or sentence
+            raise Failure(
+                sentence,
+                metadata=self._failed_metadata(evidence, tail),
+                allow_retries=not is_in_vain(evidence),
+            ) from None
+        results = session.message_handler.get_reported_results()
+        if strange := strange_report(self._context, results):
+            self._fail(f"reported {strange}, which its asset does not have")
+        metadata = self._handle()
+        if malformed := reader.report.malformed:
+            metadata["pipes/malformed_messages"] = MetadataValue.int(malformed)
+        return PipesClientCompletedInvocation(session, metadata=metadata)
+
+    def _own_folder(self) -> str:
+        """A folder that no other attempt has: by it, what this one has submitted is known."""
+        base = self._request.of(self._identity).messages_uri.rstrip("/")
+        return f"{base}/{secrets.token_hex(4)}"
+
+    def _evidence(
+        self, session: PipesSession, reader: S3Reader, injector: S3ContextInjector
+    ) -> Evidence:
+        """Run the step to its end, and say how it ended."""
+        bootstrap = [w for pair in session.get_bootstrap_cli_arguments().items() for w in pair]
+        for left in reversed(range(_CLUSTERS)):
+            now = self._emr.clock.now()
+            self._identity = submitted_identity(self._identity, self._request, now)
+            request = self._request.of(self._identity, bootstrap)
+            evidence = self._attempt(request, reader, injector)
+            again = left and self._job.own and not self._job.adopted and may_pass(evidence)
+            if not again or self._emr.stop.is_set():
+                break
+            self._job.give_up()
+            self._say(f"a second cluster is started, because {cause(evidence)}")
+        report = reader.drain()
+        if reader.fault is not None:
+            raise reader.fault
+        exception = report.exception
+        return replace(
+            evidence,
+            opened=report.opened,
+            closed=report.closed,
+            exception=exception and (exception["name"] or "Exception", exception["message"]),
+        )
+
+    def _attempt(
+        self, request: EmrRequest, reader: S3Reader, injector: S3ContextInjector
+    ) -> Evidence:
+        job = self._job
+        try:
+            if not job.adopted:
+                job.submit(request)
+            self._announce()
+            look, own = waited(
+                self._emr,
+                job,
+                request,
+                reader,
+                say=self._say,
+                warn=self._context.log.warning,
+            )
+            cluster = state_of(look.cluster)
+            if own is None:
+                fault = job.leave(cluster)
+            else:
+                fault = job.end(unstarted=request.cluster_id is None and cluster not in STARTED)
+        except BaseException as raised:
+            fault = job.end()
+            if fault is not None or isinstance(raised, UnclearError):
+                injector.end_unseen()
+            self._lament(fault)
+            raise
+        if fault is not None:
+            injector.end_unseen()
+        self._lament(fault)
+        return self._seen(look, own)
+
+    def _seen(self, look: Look, own: str | None) -> Evidence:
+        """How it ended, by EMR's own account."""
+        cluster, cluster_id = look.cluster, self._job.cluster_id
+        if state_of(look.step) != "COMPLETED":
+            assert cluster_id is not None
+            out = self._emr.on_the_way_out()
+            try:
+                cluster = out.patient(lambda: out.cluster(cluster_id))
+            except AWS_FAULTS as fault:  # what the last look has shown will do
+                self._context.log.warning(f"{cluster_id} cannot be described ({words(fault)})")
+        deadline = self._identity.deadline if self._job.own and not self._job.adopted else ""
+        evidence = Evidence(
+            step=self._request.step,
+            seen=look.step,
+            cluster=cluster,
+            own=own,
+            overdue=bool(deadline) and look.at >= datetime.fromisoformat(deadline).timestamp(),
+        )
+        logs = self._job.logs(cluster.get("LogUri"))
+        return replace(evidence, bootstrap_log=logs.bootstrap_uri(evidence.reason[1]))
+
+    def _tail(self, evidence: Evidence) -> LogTail | None:
+        step_id = self._job.step_id
+        if step_id is None or not evidence.begun:
+            return None
+        # What is known already needs no log, so nobody waits for it.
+        known = evidence.exception is not None or evidence.own is not None
+        return self._job.logs(evidence.cluster.get("LogUri")).tail(
+            step_id,
+            wait_s=0.0 if known else self._request.log_wait_s,
+            warn=self._context.log.warning,
+        )
+
+    # --- telling -----------------------------------------------------------------------------
+
+    def _say(self, line: str) -> None:
+        self._context.log.info(f"{self._request.step}: {line}")
+        self._tell(f"{self._request.step}: {line}")
+
+    def _announce(self) -> None:
+        """Put what runs into Dagster's history at once: it costs money from now on."""
+        job = self._job
+        line = f"{self._request.step} is step {job.step_id} of EMR cluster {job.cluster_id}"
+        self._context.instance.report_engine_event(
+            line,
+            dagster_run=self._context.run,
+            engine_event_data=EngineEventData(metadata=self._handle()),
+            step_key=self._context.get_step_execution_context().step.key,
+        )
+        self._context.log.info(line)
+
+    def _lament(self, fault: str | None) -> None:
+        if fault is not None:
+            cluster_id, step_id = self._job.cluster_id, self._job.step_id
+            how = f"terminate-clusters --cluster-ids {cluster_id}"
+            if cluster_id is None:
+                how = f"list-clusters --active --region {self._request.place.region}"
+            elif not self._job.own:  # others may use the cluster
+                how = f"cancel-steps --cluster-id {cluster_id} --step-ids {step_id or '<step>'}"
+            self._context.log.error(
+                f"{self._request.step}: cluster {cluster_id}, step {step_id} may still be"
+                f" running and cost money ({fault}). End it: aws emr {how}"
+            )
+
+    def _handle(self) -> dict[str, MetadataValue[Any]]:
+        """Where to find it: to be shown whether it succeeds or fails."""
+        region, cluster_id = self._request.place.region, self._job.cluster_id or "?"
+        step_id = self._job.step_id or "?"
+        log_uri = (self._request.run_job_flow or {}).get("LogUri")
+        return {
+            "emr/cluster_id": MetadataValue.text(cluster_id),
+            "emr/step_id": MetadataValue.text(step_id),
+            "emr/console": MetadataValue.url(
+                f"https://{region}.console.aws.amazon.com/emr/home?region={region}"
+                f"#/clusterDetails/{cluster_id}"
+            ),
+            "emr/logs": MetadataValue.text(self._job.logs(log_uri).step_uri(step_id) or "(none)"),
+        }
+
+    def _failed_metadata(
+        self, evidence: Evidence, tail: LogTail | None
+    ) -> dict[str, MetadataValue[Any]]:
+        lines = "\n".join(tail.lines) or "(nothing)" if tail else "(no log)"
+        return {
+            **self._handle(),
+            "emr/step_state": MetadataValue.text(evidence.state or "unknown"),
+            "emr/log_tail": MetadataValue.text(lines),
+            "emr/log_files": MetadataValue.text("\n".join(tail.uris) if tail else "(none)"),
+        }

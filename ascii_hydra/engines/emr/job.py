@@ -1,0 +1,265 @@
+"""One step in the cloud: submitted or taken over, and ended."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ascii_hydra.engines.aws_errors import AWS_FAULTS, is_transient, words
+from ascii_hydra.engines.emr import shared
+from ascii_hydra.engines.emr.api import (
+    ALIVE,
+    LEAVING,
+    STEP_LIVING,
+    STEP_WANTED,
+    Emr,
+    own_args,
+    pipes_uri,
+    state_of,
+)
+from ascii_hydra.engines.emr.cluster_logs import ClusterLogs
+from ascii_hydra.engines.emr.emr_request import EmrRequest
+from ascii_hydra.engines.emr.ending import cancelled_step, ended_cluster, left_cluster
+from ascii_hydra.engines.emr.submission import (
+    UnclearError,
+    clusters_made,
+    living,
+    step_with,
+    steps_with,
+    submitted_cluster,
+    submitted_step,
+)
+from ascii_hydra.engines.s3_messages import PipesFolder
+
+# "Maximum number of active steps(State = 'Running', ...) for cluster exceeded."
+_FULL = re.compile(r"(?i)maximum number of (?:\w+ )*steps")
+# Until EMR shows the step of a cluster that it has just made.
+_SHOWN_WITHIN_S = 30.0
+_SHARED_ATTEMPTS = 3
+
+
+class UnusableClusterError(Exception):
+    """The cluster that was named cannot be used. The text follows the step's name."""
+
+
+class LeftoverError(Exception):
+    """What an earlier attempt has left cannot be ended. The text follows the step's name."""
+
+
+class Job:
+    """What runs for us in the cloud; its ids are filled in as soon as they are known.
+
+    Args:
+        emr: where.
+        launch: names the runs that share clusters.
+        say: is told what happens.
+
+    Attributes:
+        cluster_id, step_id: None as long as nothing has been submitted.
+        own: the cluster is there for this step alone.
+        adopted: an earlier attempt has submitted it.
+    """
+
+    def __init__(self, emr: Emr, launch: str, say: Callable[[str], None]) -> None:
+        self.cluster_id: str | None = None
+        self.step_id: str | None = None
+        self.own = False
+        self.adopted = False
+        self.submitted_at = emr.clock.now()
+        self._emr = emr
+        self._launch = launch
+        self._say = say
+        self._request: EmrRequest | None = None
+        self._doubted = False
+        self._flow: Any = None
+        self._given_up: set[str] = set()
+
+    def adopt(self, token: str, request: EmrRequest) -> str | None:
+        """Take over what an earlier attempt has left running, if it is the step that is asked for;
+        end what is not, and see it leave, for two must not write one output.
+
+        Returns:
+            The URI of its messages; None if there is nothing to go on with.
+
+        Raises:
+            UnusableClusterError: the cluster that was named.
+            LeftoverError: see there.
+            ClientError, BotoCoreError: EMR cannot be asked.
+        """
+        if request.cluster_id is not None:
+            self._check(request.cluster_id)
+        uri = None
+        for cluster, step in living(self._emr, token, request.cluster_id):
+            own = token in cluster["Name"]
+            same = own_args(step) == own_args(request.step_config)
+            if uri is None and same and state_of(step) in STEP_WANTED:
+                self.cluster_id, self.step_id = cluster["Id"], step["Id"]
+                self.own, self.adopted = own, True
+                self._say(
+                    f"goes on with step {step['Id']} of cluster {cluster['Id']}, still running"
+                )
+                uri = pipes_uri(step)
+            else:
+                self._end_earlier(cluster["Id"], step, own=own)
+        return uri
+
+    def submit(self, request: EmrRequest) -> None:
+        """Submit a step exactly once.
+
+        Raises:
+            UnusableClusterError: the cluster that was named.
+            InterruptedError, StoppedError: stopped before anything was submitted.
+            UnclearError: see there.
+            ClientError, BotoCoreError: EMR refused it, or was not to be reached.
+        """
+        self.cluster_id = self.step_id = None
+        self.submitted_at = self._emr.clock.now()
+        self._request, self._doubted = request, False
+        if request.cluster_id is not None:
+            self._check(request.cluster_id)
+            self.cluster_id = request.cluster_id
+            self.step_id = self._submitted_step(self.cluster_id, request)
+        elif request.shared:
+            self._submit_shared(request)
+        else:
+            self._submit_own(request)
+
+    def give_up(self) -> None:
+        """Its cluster is of no use: the next submission makes another one."""
+        if self.cluster_id is not None:
+            self._given_up.add(self.cluster_id)
+
+    def end(self, *, unstarted: bool = False) -> str | None:
+        """End it, whatever it does, and see it leave; says what went wrong, or None.
+
+        Args:
+            unstarted: its cluster has not started in time, so it is of no use to others either.
+        """
+        fault = None
+        if self.cluster_id is not None:
+            if unstarted and self._flow is not None:
+                shared.replaced(self._emr, self._launch, self._flow, self.cluster_id)
+                fault = ended_cluster(self._emr, self.cluster_id)
+            elif self.own:
+                fault = ended_cluster(self._emr, self.cluster_id)
+            elif self.step_id is not None:
+                fault = cancelled_step(self._emr, self.cluster_id, self.step_id)
+        return fault or self._end_doubles()
+
+    def leave(self, cluster_state: str) -> str | None:
+        """Once its step has ended: see its own cluster leave; says what went wrong, or None."""
+        assert self.cluster_id is not None
+        if self.own:
+            return left_cluster(self._emr, self.cluster_id) or self._end_doubles()
+        if self._flow is not None and cluster_state in LEAVING:
+            # It is of no use to the launch's other steps either.
+            shared.replaced(self._emr, self._launch, self._flow, self.cluster_id)
+        return self._end_doubles()
+
+    def logs(self, log_uri: str | None) -> ClusterLogs:
+        """Its cluster's."""
+        return ClusterLogs(self._emr, log_uri, self.cluster_id or "?")
+
+    def _end_earlier(self, cluster_id: str, step: Mapping[str, Any], *, own: bool) -> None:
+        step_id = step["Id"]
+        self._say(f"ends step {step_id} of cluster {cluster_id}, an earlier attempt's")
+        if own:
+            fault = ended_cluster(self._emr, cluster_id)
+        else:
+            fault = cancelled_step(self._emr, cluster_id, step_id)
+        if fault is not None:
+            raise LeftoverError(
+                f"was not submitted: step {step_id} of cluster {cluster_id}, which an earlier"
+                f" attempt has left, may still write its output ({fault}). End it first"
+            )
+        uri = pipes_uri(step)
+        assert uri is not None
+        try:
+            PipesFolder(self._emr.place, uri).delete()
+        except AWS_FAULTS as unclean:
+            self._say(f"{uri} could not be deleted ({words(unclean)})")
+
+    def _doubt(self) -> None:
+        self._doubted = True
+
+    def _end_doubles(self) -> str | None:
+        """What calls without a clear answer have made late, besides what is known: end it."""
+        request = self._request
+        if not self._doubted or request is None:
+            return None
+        out = self._emr.on_the_way_out()
+        uri = pipes_uri(request.step_config)
+        faults: list[str | None] = []
+        try:
+            if self.own:
+                flow = request.run_job_flow
+                assert flow is not None
+                made = clusters_made(
+                    out, flow, lambda one: bool(steps_with(out, one, uri)), self.submitted_at, ALIVE
+                )
+                doubles = [one for one in made if one != self.cluster_id]
+                faults += [ended_cluster(out, one) for one in doubles]
+            elif self.cluster_id is not None:
+                steps = steps_with(out, self.cluster_id, uri, STEP_LIVING)
+                doubles = [one for one in steps if one != self.step_id]
+                faults += [cancelled_step(out, self.cluster_id, one) for one in doubles]
+        except AWS_FAULTS as fault:
+            return f"it may be there twice: {words(fault)}"
+        return next((one for one in faults if one is not None), None)
+
+    def _submitted_step(self, cluster_id: str, request: EmrRequest) -> str:
+        return submitted_step(self._emr, cluster_id, request.step_config, self._doubt)
+
+    def _submit_own(self, request: EmrRequest) -> None:
+        flow, uri = request.run_job_flow, pipes_uri(request.step_config)
+        assert flow is not None
+        looking = self._emr.on_the_way_out()
+
+        def matches(cluster_id: str) -> bool:
+            new = cluster_id not in self._given_up
+            return new and step_with(looking, cluster_id, uri) is not None
+
+        self.own = True
+        self.cluster_id = submitted_cluster(self._emr, flow, matches, self._doubt)
+        self.step_id = step_with(looking, self.cluster_id, uri, within_s=_SHOWN_WITHIN_S)
+        if self.step_id is None:
+            raise UnclearError(f"cluster {self.cluster_id} does not have the step")
+
+    def _submit_shared(self, request: EmrRequest) -> None:
+        assert request.run_job_flow is not None
+        self._flow = request.run_job_flow
+        for left in reversed(range(_SHARED_ATTEMPTS)):
+            cluster_id = shared.shared_cluster(self._emr, self._launch, self._flow, self._say)
+            self.cluster_id = cluster_id
+            try:
+                self.step_id = self._submitted_step(cluster_id, request)
+                shared.served(self._emr, self._launch, self._flow, self.step_id)
+                return
+            except AWS_FAULTS as fault:
+                alive = self._state(cluster_id) in ALIVE
+                full = alive and _FULL.search(words(fault))
+                if is_transient(fault) or not left or (alive and not full):
+                    raise
+                why = "has as many steps as EMR allows" if full else "takes no more steps"
+                self._say(f"the launch's cluster {cluster_id} {why}")
+                shared.replaced(self._emr, self._launch, self._flow, cluster_id)
+
+    def _check(self, cluster_id: str) -> None:
+        try:
+            state = self._state(cluster_id)
+        except AWS_FAULTS as fault:
+            if is_transient(fault):
+                raise
+            raise UnusableClusterError(
+                f"cannot run on engine.cluster_id={cluster_id} ({words(fault)}): name a cluster"
+                f" of {self._emr.place.region}, or none"
+            ) from None
+        if state not in ALIVE:
+            raise UnusableClusterError(
+                f"cannot run on engine.cluster_id={cluster_id}, which is {state}: name a running"
+                " cluster, or none"
+            )
+
+    def _state(self, cluster_id: str) -> str:
+        return state_of(self._emr.patient(lambda: self._emr.cluster(cluster_id)))

@@ -1,0 +1,207 @@
+"""Clusters that serve all steps of a launch.
+
+There is one for every specification that the steps of a launch have. The first step that needs it
+makes it; EMR ends it when it has been idle, should this process be killed before it can.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ascii_hydra.aws.client import Place
+from ascii_hydra.engines.aws_errors import AWS_FAULTS, words
+from ascii_hydra.engines.emr.api import ALIVE, STEP_WANTED, Emr
+from ascii_hydra.engines.emr.ending import ended_cluster
+from ascii_hydra.engines.emr.submission import clusters_made, submitted_cluster
+from ascii_hydra.engines.interrupts import deferred_interrupts
+
+SPECIFICATION_TAG = "ascii_hydra/specification"
+SUBMISSION_TAG = "ascii_hydra/submission"  # tells our clusters from another process's
+_TICK_S = 0.1
+# What may differ among the steps that share a cluster.
+_OF_ONE_STEP = {"Name", "Tags", "Steps"}
+
+
+@dataclass
+class _Shared:
+    """One cluster, once it is there; those before it that had to be replaced; and the steps that
+    this process has submitted to them."""
+
+    emr: Emr
+    flow: Mapping[str, Any]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    cluster_id: str | None = None
+    made: list[str] = field(default_factory=list)
+    doubts: list[_Doubt] = field(default_factory=list)
+    steps: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _Doubt:
+    """A call of RunJobFlow without a clear answer, which may have made a cluster late."""
+
+    flow: Mapping[str, Any]
+    submission: str
+    since: float
+
+
+_LOCK = threading.Lock()
+_SHARED: dict[tuple[str, Place, str], _Shared] = {}
+
+
+def specification(flow: Mapping[str, Any]) -> str:
+    """Digest of what a cluster is, whatever it is called."""
+    spec = {name: value for name, value in flow.items() if name not in _OF_ONE_STEP}
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def shared_cluster(
+    emr: Emr, launch: str, flow: Mapping[str, Any], say: Callable[[str], None]
+) -> str:
+    """Id of the cluster of this launch and specification; made if it is not there yet.
+
+    Two processes of one launch that begin at the same moment make one each.
+
+    Args:
+        emr: where.
+        launch: names the launch.
+        flow: RunJobFlow's arguments, without steps.
+        say: is told whether a cluster is shared, and why not.
+
+    Raises InterruptedError if stopped while another step makes it, and as `submitted_cluster`.
+    """
+    digest = specification(flow)
+    with _LOCK:
+        entry = _SHARED.setdefault((launch, emr.place, digest), _Shared(emr, flow))
+        others = [
+            one
+            for (owner, place, _), one in _SHARED.items()
+            if (owner, place) == (launch, emr.place) and one is not entry and one.made
+        ]
+    with _held(entry.lock, emr.stop):
+        if entry.cluster_id is not None:
+            say(f"uses the launch's cluster {entry.cluster_id}")
+            return entry.cluster_id
+        submission = secrets.token_hex(6)
+        tags = (_tag(SPECIFICATION_TAG, digest), _tag(SUBMISSION_TAG, submission))
+        tagged = {**flow, "Tags": [*flow.get("Tags", ()), *tags]}
+        found = None if entry.made else _of_another_process(emr, tagged["Name"], digest)
+        if found is not None:
+            say(f"uses the launch's cluster {found}, which another process has made")
+            entry.cluster_id = found
+            return found
+        if others:
+            say(
+                f"starts another cluster: {others[0].made[-1]} of this launch differs in"
+                f" {', '.join(_differences(flow, others[0].flow))}"
+            )
+        doubt = _Doubt(tagged, submission, emr.clock.now())
+        entry.cluster_id = submitted_cluster(
+            emr,
+            tagged,
+            lambda one: _has(emr, one, tags[1]),
+            doubt=lambda: None if doubt in entry.doubts else entry.doubts.append(doubt),
+        )
+        entry.made.append(entry.cluster_id)
+        return entry.cluster_id
+
+
+def replaced(emr: Emr, launch: str, flow: Mapping[str, Any], cluster_id: str) -> None:
+    """This cluster takes no more steps: the next one who asks gets a new one."""
+    with _LOCK:
+        entry = _SHARED.get((launch, emr.place, specification(flow)))
+    if entry is not None and entry.cluster_id == cluster_id:
+        entry.cluster_id = None
+
+
+def served(emr: Emr, launch: str, flow: Mapping[str, Any], step_id: str) -> None:
+    """This process has submitted this step to the cluster of a launch and specification."""
+    with _LOCK:
+        entry = _SHARED.get((launch, emr.place, specification(flow)))
+        if entry is not None:
+            entry.steps.add(step_id)
+
+
+def close_shared(launch_id: str | None = None) -> tuple[str, ...]:
+    """Terminate the clusters that this process has made for a launch, or for any, and see them
+    leave; but one that runs another process's step is left to its idle timeout. Says what went
+    wrong, and what was left."""
+    # A second Ctrl-C while the clusters are ended must not leave the others.
+    with deferred_interrupts(threading.Event()):
+        with _LOCK:
+            keys = [key for key in _SHARED if launch_id in (None, key[0])]
+            entries = [_SHARED.pop(key) for key in keys]
+        told = []
+        for entry in entries:
+            told += [_closed(entry, cluster_id) for cluster_id in entry.made]
+            told += [one for doubt in entry.doubts for one in _without_double(entry, doubt)]
+    return tuple(one for one in told if one is not None)
+
+
+def _closed(entry: _Shared, cluster_id: str) -> str | None:
+    out = entry.emr.on_the_way_out()
+    try:
+        wanted = {one["Id"] for one in out.all_steps(cluster_id, STEP_WANTED)}
+    except AWS_FAULTS as fault:
+        return f"cluster {cluster_id} could not be ended: {words(fault)}"
+    others = sorted(wanted - entry.steps)
+    if others:
+        return (
+            f"cluster {cluster_id} is left to its idle timeout: another process's step"
+            f" {', '.join(others)} is on it"
+        )
+    wrong = ended_cluster(out, cluster_id)
+    return None if wrong is None else f"cluster {cluster_id} could not be ended: {wrong}"
+
+
+def _without_double(entry: _Shared, doubt: _Doubt) -> Iterator[str]:
+    """End what an unclear call has made after all; says what went wrong."""
+    out = entry.emr.on_the_way_out()
+    mark = _tag(SUBMISSION_TAG, doubt.submission)
+    try:
+        made = clusters_made(out, doubt.flow, lambda o: _has(out, o, mark), doubt.since, ALIVE)
+        for cluster_id in [one for one in made if one not in entry.made]:
+            wrong = ended_cluster(out, cluster_id)
+            if wrong is not None:
+                yield f"cluster {cluster_id} could not be ended: {wrong}"
+    except AWS_FAULTS as fault:
+        yield f"a second cluster {doubt.flow['Name']} may be left ({words(fault)})"
+
+
+def _of_another_process(emr: Emr, name: str, digest: str) -> str | None:
+    for one in emr.clusters(states=ALIVE):
+        if one["Name"] == name and _has(emr, one["Id"], _tag(SPECIFICATION_TAG, digest)):
+            return str(one["Id"])
+    return None
+
+
+def _has(emr: Emr, cluster_id: str, tag: dict[str, str]) -> bool:
+    out = emr.on_the_way_out()
+    return tag in out.patient(lambda: out.cluster(cluster_id)).get("Tags", ())
+
+
+def _tag(key: str, value: str) -> dict[str, str]:
+    return {"Key": key, "Value": value}
+
+
+def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    names = sorted((set(one) | set(other)) - _OF_ONE_STEP)
+    return [name for name in names if one.get(name) != other.get(name)]
+
+
+@contextmanager
+def _held(lock: threading.Lock, stop: threading.Event) -> Iterator[None]:
+    while not lock.acquire(timeout=_TICK_S):
+        if stop.is_set():
+            raise InterruptedError("stopped while another step starts the cluster")
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,246 @@
+"""Dagster Pipes through a folder that Spark's own Hadoop can read and write: S3, on a cluster.
+
+The step needs no library of a cloud for it, and no credentials but those that Spark has. The
+folder holds `context.json`, and the messages as `messages/1.json`, `messages/2.json`, ... with one
+JSON message a line. A chunk is written once and never changed.
+
+The folder is also how a step is ended: on YARN the driver is no child of what EMR kills when a step
+is cancelled, and would go on. So it looks whether there is an object `stop`, or `context.json` is
+gone; then it leaves `stopped` and ends its process, and with it the application.
+
+The syntax here stays within Python 3.9, the oldest Python that a supported cluster ships.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from typing import Any, Iterator, List, Optional, Set
+
+from dagster_pipes import (
+    PipesContext,
+    PipesContextData,
+    PipesContextLoader,
+    PipesMessage,
+    PipesMessageWriter,
+    PipesMessageWriterChannel,
+    PipesParams,
+    PipesParamsLoader,
+    open_dagster_pipes,
+)
+
+FOLDER_KEY = "hadoop_uri"
+"""Pipes parameter: URI of the folder."""
+CONTEXT = "context.json"
+STOP = "stop"
+"""Object that asks the step to end."""
+STOPPED = "stopped"
+"""Object that says that it ends at once."""
+LOOK_S = 5.0
+"""How often a step looks whether it is still wanted."""
+LAST_WORK_S = 10.0
+"""How long a step that is not wanted waits for Spark to stop."""
+_INTERVAL_S = 1.0
+_LONGEST_PAUSE_S = 30.0
+_FAREWELL_S = 120.0
+# Py4J sends bytes as text in one piece.
+_CHUNK_BYTES = 4 * 1024 * 1024
+
+
+def opened_pipes(loader: PipesParamsLoader) -> PipesContext:
+    """Dagster Pipes, by way of a Hadoop folder if that is what the parameters name."""
+    if FOLDER_KEY not in loader.load_messages_params():
+        return open_dagster_pipes(params_loader=loader)
+    return open_dagster_pipes(
+        params_loader=loader,
+        context_loader=HadoopContextLoader(),
+        message_writer=HadoopMessageWriter(),
+    )
+
+
+class HadoopContextLoader(PipesContextLoader):
+    """Reads the context that Dagster left in the folder."""
+
+    @contextmanager
+    def load_context(self, params: PipesParams) -> Iterator[PipesContextData]:
+        """The context, as it was when the step was submitted."""
+        yield json.loads(HadoopFolder(params[FOLDER_KEY]).content(CONTEXT))
+
+
+class HadoopMessageWriter(PipesMessageWriter["HadoopChannel"]):
+    """Writes messages into the folder, every second if there are any."""
+
+    @contextmanager
+    def open(self, params: PipesParams) -> Iterator[HadoopChannel]:
+        """A channel; at the end all of its messages have been written, or it raises."""
+        # Pipes reads the context before it opens this.
+        channel = HadoopChannel(HadoopFolder(params[FOLDER_KEY]), context_seen=True)
+        channel.start()
+        try:
+            yield channel
+        finally:
+            channel.finish()
+
+
+class HadoopChannel(PipesMessageWriterChannel):
+    """Keeps every message until its chunk has been written."""
+
+    def __init__(self, folder: HadoopFolder, context_seen: bool = False) -> None:
+        self._folder = folder
+        self._context_seen = context_seen
+        self._lines: List[bytes] = []
+        self._chunk: Optional[bytes] = None
+        self._number = 1
+        self._lock = threading.Lock()
+        self._looked_at: Optional[float] = None
+        self._finishing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pipes-writer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def write_message(self, message: PipesMessage) -> None:
+        """Take one message. Raises if it cannot be said in JSON."""
+        line = json.dumps(message).encode() + b"\n"
+        with self._lock:
+            self._lines.append(line)
+
+    def finish(self) -> None:
+        """Write what is left. Raises once that has failed for two minutes: a step whose reports
+        are lost has not succeeded."""
+        self._finishing.set()
+        self._thread.join()
+        deadline = time.monotonic() + _FAREWELL_S
+        pause_s = _INTERVAL_S
+        while True:
+            try:
+                self._write()
+                return
+            except Exception:
+                if time.monotonic() + pause_s > deadline:
+                    raise
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _run(self) -> None:
+        pause_s = 0.0
+        while not self._finishing.wait(pause_s):
+            self._look()
+            try:
+                self._write()
+                pause_s = _INTERVAL_S
+            except Exception as fault:  # noqa: BLE001 - tried again; finish() raises it
+                sys.stderr.write("Dagster Pipes messages are kept back: {}\n".format(fault))
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _look(self) -> None:
+        """Leave if the step is not wanted any more."""
+        now = time.monotonic()
+        if self._looked_at is not None and now - self._looked_at < LOOK_S:
+            return
+        self._looked_at = now
+        try:
+            names = self._folder.names()
+        except Exception as fault:  # noqa: BLE001 - looked at again; nobody has said to stop
+            sys.stderr.write("Dagster Pipes cannot look for a stop: {}\n".format(fault))
+            return
+        self._context_seen = self._context_seen or CONTEXT in names
+        if STOP in names or (self._context_seen and CONTEXT not in names):
+            sys.stderr.write("This step was stopped by whoever submitted it.\n")
+            self._leave()
+
+    def _leave(self) -> None:
+        """End this process, whatever the script does; on YARN, that ends the application."""
+        stopping = threading.Thread(target=_stop_spark, name="stop-spark", daemon=True)
+        stopping.start()
+        stopping.join(LAST_WORK_S)
+        try:
+            self._folder.write(STOPPED, b"")
+        finally:
+            sys.stderr.flush()
+            os._exit(1)
+
+    def _write(self) -> None:
+        while True:
+            if self._chunk is None:
+                self._chunk = self._next_chunk()
+            if self._chunk is None:
+                return
+            # The same number and content if it must be written again: nothing is lost or doubled.
+            self._folder.write("messages/{}.json".format(self._number), self._chunk)
+            self._chunk = None
+            self._number += 1
+
+    def _next_chunk(self) -> Optional[bytes]:
+        with self._lock:
+            size = count = 0
+            for line in self._lines:
+                if count and size + len(line) > _CHUNK_BYTES:
+                    break
+                size += len(line)
+                count += 1
+            lines, self._lines = self._lines[:count], self._lines[count:]
+        return b"".join(lines) or None
+
+
+def _stop_spark() -> None:
+    from pyspark import SparkContext
+
+    spark = SparkContext._active_spark_context
+    if spark is not None:
+        spark.stop()
+
+
+class HadoopFolder:
+    """A folder that Hadoop's FileSystem knows, through the JVM of the driver."""
+
+    def __init__(self, uri: str) -> None:
+        from pyspark import SparkContext
+
+        # The JVM that spark-submit has started; no SparkContext is made.
+        SparkContext._ensure_initialized()
+        jvm: Any = SparkContext._jvm
+        self._jvm = jvm
+        self._uri = uri.rstrip("/")
+        # With the settings of spark-submit: spark.hadoop.* among them.
+        self._conf = jvm.org.apache.spark.deploy.SparkHadoopUtil.get().conf()
+
+    def content(self, name: str) -> bytes:
+        """A whole file."""
+        path = self._path(name)
+        stream = path.getFileSystem(self._conf).open(path)
+        try:
+            return bytes(stream.readAllBytes())
+        finally:
+            stream.close()
+
+    def names(self) -> Set[str]:
+        """Of the files and folders in it; empty if it is not there."""
+        from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
+
+        path = self._path("")
+        try:
+            found = path.getFileSystem(self._conf).listStatus(path)
+        except Py4JJavaError as fault:
+            if fault.java_exception.getClass().getName() == "java.io.FileNotFoundException":
+                return set()
+            raise
+        return {str(one.getPath().getName()) for one in found}
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a whole file, or the same one again."""
+        path = self._path(name)
+        stream = path.getFileSystem(self._conf).create(path, True)
+        try:
+            stream.write(bytearray(content))
+        finally:
+            # A store of objects shows the file now, and not before.
+            stream.close()
+
+    def _path(self, name: str) -> Any:
+        return self._jvm.org.apache.hadoop.fs.Path("/".join(filter(None, (self._uri, name))))
