@@ -43,7 +43,8 @@ def main() -> None:
     os.environ.setdefault(_FULL_ERROR, "1")
     sys.argv = [sys.argv[0], *argv]
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _interrupt)
     run = hydra.main(config_path=str(conf), config_name=CONFIG_NAME, version_base=VERSION_BASE)
     code = 0
     try:

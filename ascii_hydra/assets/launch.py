@@ -232,7 +232,8 @@ class _Launch:
         def interrupt(_number: int, _frame: FrameType | None) -> None:
             self._interrupted = True
 
-        before = {one: signal.signal(one, interrupt) for one in _INTERRUPTS}
+        heard = [one for one in _INTERRUPTS if signal.getsignal(one) is not signal.SIG_IGN]  # nohup
+        before = {one: signal.signal(one, interrupt) for one in heard}
         try:
             yield
         finally:

@@ -298,6 +298,7 @@ def request(
         step=name,
         output=f"s3a://{BUCKET}/output/{name}",
         place=place,
+        release_label="emr-7.12.0",
         cluster_id=None,
         shared=shared,
         run_job_flow=cluster,

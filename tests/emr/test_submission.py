@@ -203,6 +203,13 @@ def test_an_existing_cluster_must_be_alive(bench, cloud, cluster_id):
     assert f"guest cannot run on engine.cluster_id={cluster_id}" in ended.cause
 
 
+def test_an_existing_cluster_must_be_of_the_release(bench, cloud, host):
+    other = {"run_job_flow": None, "release_label": "emr-7.9.0"}
+    ended = bench.run(bench.request("guest", cluster_id=host, **other))
+    assert f"guest cannot run on engine.cluster_id={host}, which is emr-7.12.0" in ended.cause
+    assert cloud.steps(host) == []
+
+
 # --- retries -------------------------------------------------------------------------------
 
 

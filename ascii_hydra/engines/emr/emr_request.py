@@ -76,6 +76,7 @@ class EmrRequest:
         step: the step's name as people know it.
         output: URI of the folder that the step overwrites.
         place: which AWS.
+        release_label: of the cluster, an existing one too.
         cluster_id: an existing cluster; then `run_job_flow` is None.
         shared: the cluster is one for all steps of a launch.
         run_job_flow: the arguments of RunJobFlow. They hold the step itself unless the cluster is
@@ -92,6 +93,7 @@ class EmrRequest:
     step: str
     output: str
     place: Place
+    release_label: str
     cluster_id: str | None
     shared: bool
     run_job_flow: Mapping[str, Any] | None

@@ -88,7 +88,7 @@ class Job:
             ClientError, BotoCoreError: EMR cannot be asked.
         """
         if request.cluster_id is not None:
-            self._check(request.cluster_id)
+            self._check(request.cluster_id, request.release_label)
         uri = None
         for cluster, step in living(self._emr, token, request.cluster_id):
             own = token in cluster["Name"]
@@ -117,7 +117,7 @@ class Job:
         self.submitted_at = self._emr.clock.now()
         self._request, self._doubted = request, False
         if request.cluster_id is not None:
-            self._check(request.cluster_id)
+            self._check(request.cluster_id, request.release_label)
             self.cluster_id = request.cluster_id
             self.step_id = self._submitted_step(self.cluster_id, request)
         elif request.shared:
@@ -245,20 +245,26 @@ class Job:
                 self._say(f"the launch's cluster {cluster_id} {why}")
                 shared.replaced(self._emr, self._launch, self._flow, cluster_id)
 
-    def _check(self, cluster_id: str) -> None:
+    def _check(self, cluster_id: str, release_label: str) -> None:
         try:
-            state = self._state(cluster_id)
+            cluster = self._emr.patient(lambda: self._emr.cluster(cluster_id))
         except AWS_FAULTS as fault:
             if is_transient(fault):
                 raise
             raise UnusableClusterError(
                 f"cannot run on engine.cluster_id={cluster_id} ({words(fault)}): name a cluster"
-                f" of {self._emr.place.region}, or none"
+                f" of {self._emr.place.region}, or leave it out"
             ) from None
-        if state not in ALIVE:
+        if (state := state_of(cluster)) not in ALIVE:
             raise UnusableClusterError(
                 f"cannot run on engine.cluster_id={cluster_id}, which is {state}: name a running"
-                " cluster, or none"
+                " cluster, or leave it out"
+            )
+        if cluster["ReleaseLabel"] != release_label:
+            raise UnusableClusterError(
+                f"cannot run on engine.cluster_id={cluster_id}, which is {cluster['ReleaseLabel']}:"
+                f" its Spark and Python are not those of engine.release_label={release_label}; set"
+                " one of the two"
             )
 
     def _state(self, cluster_id: str) -> str:

@@ -108,6 +108,7 @@ def emr_request(run: StepRun, instances: Mapping[str, InstanceType] | None = Non
         output=run.output,
         # S3 is reached through EMR's region too: a bucket elsewhere is found by redirection.
         place=replace(place_of(settings), region=engine.region),
+        release_label=engine.release_label,
         cluster_id=engine.cluster_id,
         shared=shared,
         run_job_flow=flow,
