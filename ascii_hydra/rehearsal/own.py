@@ -24,6 +24,7 @@ _lock = Lock()
 _running = ExitStack()
 _urls: dict[RehearsalConfig, str] = {}
 _told: set[tuple[str, RehearsalConfig]] = set()
+_filled: set[tuple[str, tuple[str, ...]]] = set()
 
 
 def rehearsed(settings: Settings, conf: Path | None = None) -> Settings:
@@ -68,16 +69,20 @@ def close_own() -> None:
     """End the rehearsal clouds of this process, and with them all that they hold."""
     with _lock:
         _urls.clear()
+        _filled.clear()
         _running.close()
 
 
 def _own_url(config: RehearsalConfig) -> str:
-    from ascii_hydra.rehearsal.started import started
+    from ascii_hydra.rehearsal.started import RehearsalError, started
 
     with _lock:
         if config not in _urls:
-            # Nothing goes wrong while the samples are brought in.
-            _urls[config] = _running.enter_context(started(replace(config, faults=())))
+            try:
+                # Nothing goes wrong while the samples are brought in.
+                _urls[config] = _running.enter_context(started(replace(config, faults=())))
+            except RehearsalError as fault:
+                raise ConfigError([Problem("endpoint=rehearsal", str(fault))]) from None
         return _urls[config]
 
 
@@ -93,15 +98,20 @@ def _behave(url: str, config: RehearsalConfig) -> None:
 
 
 def _fill(settings: Settings) -> None:
-    """Make the buckets that the settings name, with the samples in the mode's input folder."""
+    """Make the buckets that the settings name, with the samples in the mode's input folder; once,
+    because rules for what goes wrong count every call."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     config = settings.config
-    place = Place(config.mode.region, config.endpoint.url, path_style=True, rehearsal=True)
-    store = aws_client("s3", place)
     engines = [step.engine for step in settings.steps.values()]
     staging = [one.staging_root for one in engines if isinstance(one, EmrEngine)]
     roots = (config.mode.input_root, config.mode.output_root, config.pipeline.output, *staging)
+    assert config.endpoint.url is not None
+    with _lock:
+        if (config.endpoint.url, roots) in _filled:
+            return
+    place = Place(config.mode.region, config.endpoint.url, path_style=True, rehearsal=True)
+    store = aws_client("s3", place, retried=False)  # it is on this machine: it answers, or not
     buckets = {urlsplit(root).netloc for root in roots if "://" in root}
     try:
         known = {one["Name"] for one in store.list_buckets()["Buckets"]}
@@ -120,3 +130,5 @@ def _fill(settings: Settings) -> None:
         at = f"endpoint.url={config.endpoint.url}"
         what = f"is no rehearsal cloud that answers ({fault}). Start one: make rehearsal"
         raise ConfigError([Problem(at, what)]) from None
+    with _lock:
+        _filled.add((config.endpoint.url, roots))
