@@ -155,7 +155,8 @@ def launch_problems(config: Config, engines: Mapping[str, EngineConfig]) -> Iter
             )
 
     mode = config.mode
-    if mode.bucket == EXAMPLE_BUCKET and config.endpoint == EndpointConfig(Endpoint.cloud):
+    in_aws = config.endpoint.name is Endpoint.cloud and config.endpoint.url is None
+    if in_aws and mode.bucket == EXAMPLE_BUCKET:
         yield Problem(
             f"mode.bucket={EXAMPLE_BUCKET}",
             "is an example, and all of AWS shares the names of buckets: name one of yours"

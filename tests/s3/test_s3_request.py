@@ -27,6 +27,8 @@ ELSEWHERE = Place("eu-west-1", "http://10.0.0.1:9000")
 
 
 def settled(*overrides: str) -> Settings:
+    if "mode=small_dev_sample_s3" in overrides:
+        overrides = (*overrides, "mode.bucket=mine")
     return settle(composed(overrides), overrides)
 
 
