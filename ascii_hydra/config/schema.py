@@ -79,6 +79,15 @@ class CatalogueSource(StrEnum):
     live = "live"
 
 
+class DataSecurityMode(StrEnum):
+    """Of a Databricks cluster: for one user (dedicated), for several who are kept apart (standard),
+    or as Databricks chooses."""
+
+    single_user = "single_user"
+    user_isolation = "user_isolation"
+    auto = "auto"
+
+
 class FaultEffect(StrEnum):
     """What goes wrong in the rehearsal cloud. docs/rehearsal.md tells each."""
 
@@ -96,6 +105,10 @@ class FaultEffect(StrEnum):
     step_killed = "step_killed"
     logs_late = "logs_late"
     logs_missing = "logs_missing"
+    queued = "queued"
+    skipped = "skipped"
+    library_failure = "library_failure"
+    expired = "expired"
 
 
 # What a sweep does after a row that failed. (`continue` is a keyword: no class body can name it.)
@@ -129,12 +142,21 @@ class BootstrapAction:
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """What every engine has, so that a sweep over engines can override it."""
+    """What every engine has, so that a sweep over engines can override it.
+
+    Attributes:
+        spark_conf: Spark settings for every step.
+        timeout_minutes: a step that runs longer is stopped.
+        region: AWS region; None for this machine.
+        libraries: packages for every step on this engine, besides the step's own: `name==version`
+            or the path of a wheel. This machine has what it has.
+    """
 
     name: Engine = MISSING
     spark_conf: Mapping[str, str] = field(default_factory=dict)
     timeout_minutes: float = ranged(MISSING, 0.01, 7 * 24 * 60)
     region: str | None = None
+    libraries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -201,9 +223,41 @@ class EmrEngine(EngineConfig):
 
 @dataclass(frozen=True)
 class DatabricksEngine(EngineConfig):
-    """Databricks jobs on AWS."""
+    """Databricks jobs on AWS.
+
+    Attributes:
+        spark_version: the Databricks Runtime, which decides the versions of Spark and Python:
+            17.3.x-scala2.13.
+        staging_root: folder for payloads and Pipes messages: of a Unity Catalog volume
+            (/Volumes/<catalog>/<schema>/<volume>/...), of the workspace (/Workspace/...), of S3
+            (s3://...) or, where it must be, of DBFS (dbfs:/...).
+        serverless: steps run on serverless compute; `cluster` has no effect.
+        environment_version: of serverless compute: decides its version of Python.
+        cluster_id: an existing all-purpose cluster to run on, which is never terminated by us.
+        instance_profile: ARN of the instance profile by which clusters reach S3; None where Unity
+            Catalog's external locations do.
+        policy_id: cluster policy that clusters obey, and whose default values they have.
+        budget_policy_id: policy that serverless usage is accounted to.
+        init_scripts: scripts (on a volume, in the workspace or in S3) that every node runs first.
+        tags: of clusters, besides those that ascii_hydra sets.
+        start_timeout_minutes: a run that has not begun to work by then is cancelled.
+        idle_timeout_minutes: an instance of a launch's pool that nobody uses is given back.
+        poll_seconds: the longest pause between two looks at a running step.
+    """
 
     spark_version: str = MISSING
+    staging_root: str = MISSING
+    serverless: bool = False
+    environment_version: str = "4"
+    cluster_id: str | None = None
+    instance_profile: str | None = None
+    policy_id: str | None = None
+    budget_policy_id: str | None = None
+    init_scripts: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    start_timeout_minutes: float = ranged(60.0, 0.01, 24 * 60)
+    idle_timeout_minutes: int = ranged(10, 1, 10_000)
+    poll_seconds: float = ranged(10.0, 0.1, 300)
 
 
 # --- mode -----------------------------------------------------------------------------------
@@ -334,12 +388,48 @@ class EmrCluster(ClusterConfig):
 
 
 @dataclass(frozen=True)
+class DatabricksVolumes:
+    """EBS volumes of every instance of a Databricks cluster, besides its local disks.
+
+    Attributes:
+        volumes: per instance; 0 for a type with local disks. With any, Spark does not use the
+            local disks.
+        size_gib: of one volume.
+        volume_type: general_purpose_ssd or throughput_optimized_hdd.
+    """
+
+    volumes: int = ranged(0, 0, 10)
+    size_gib: int = ranged(100, 100, 4096)
+    volume_type: str = "general_purpose_ssd"
+
+
+@dataclass(frozen=True)
 class DatabricksCluster(ClusterConfig):
-    """Instances of one Databricks job cluster."""
+    """Instances of one Databricks job cluster.
+
+    Attributes:
+        driver_node_type, worker_node_type: instance types of EC2. The driver is on demand.
+        max_workers: the cluster may grow to so many (autoscaling); None for a fixed size.
+        photon: Databricks' own engine, faster for SQL and at a higher DBU rate.
+        zone: an availability zone, or auto for one that has capacity.
+        spot_bid_price_pct: highest spot price, in percent of the on-demand price.
+        data_security_mode: who may use the cluster, and through what.
+        pool_id, driver_pool_id: existing instance pools, instead of node types.
+        elastic_disk: disks grow while Spark fills them.
+        ebs: volumes of every instance. Types without local disks need one at least.
+    """
 
     driver_node_type: str = MISSING
     worker_node_type: str = MISSING
+    max_workers: int | None = field(default=None, metadata={"range": (1, 1000)})
     photon: bool = False
+    zone: str = "auto"
+    spot_bid_price_pct: int = ranged(100, 1, 10_000)
+    data_security_mode: DataSecurityMode = DataSecurityMode.single_user
+    pool_id: str | None = None
+    driver_pool_id: str | None = None
+    elastic_disk: bool = True
+    ebs: DatabricksVolumes = field(default_factory=DatabricksVolumes)
 
 
 # --- pipeline -------------------------------------------------------------------------------
@@ -407,8 +497,9 @@ class EndpointConfig:
     """Whose cloud is talked to.
 
     Attributes:
-        url: of S3 or a service compatible with it, and of EMR; None for AWS itself, or, in a
-            rehearsal, for a cloud that is started for this run alone.
+        url: of S3 or a service compatible with it; in a rehearsal of EMR and Databricks too. None
+            for AWS itself (and DATABRICKS_HOST), or, in a rehearsal, for a cloud that is started
+            for this run alone.
         path_style: the bucket stands in the path rather than in the host name.
     """
 
@@ -422,7 +513,8 @@ class FaultRule:
     """Something that goes wrong in the rehearsal cloud. docs/rehearsal.md tells each.
 
     Attributes:
-        target: an operation (`RunJobFlow`, `s3:PutObject`), or `cluster`, `step`, `logs`.
+        target: an operation (`RunJobFlow`, `s3:PutObject`, `databricks:jobs/runs/submit`), or
+            `cluster`, `step`, `logs`.
         effect: what happens.
         times: to how many of them.
         after: how many go well before.
@@ -448,13 +540,17 @@ class RehearsalConfig:
         speed: virtual seconds per second, while no step really executes.
         provisioning_seconds: virtual time until a cluster's instances are there. 210 s is what
             AWS's own aws-emr-advisor plans with.
-        bootstrap_seconds: virtual time of each bootstrap action.
+        pool_seconds: the same for a Databricks cluster whose instances wait in a pool.
+        cleanup_seconds: virtual time that a run on Databricks takes to end, after its step.
+        bootstrap_seconds: virtual time of each bootstrap action, and of init scripts and libraries.
         step_minutes: virtual duration of every step; None for as long as it really takes.
         faults: what goes wrong.
     """
 
     speed: float = ranged(60.0, 1, 1_000_000)
     provisioning_seconds: float = ranged(210.0, 0, 24 * 3600)
+    pool_seconds: float = ranged(60.0, 0, 24 * 3600)
+    cleanup_seconds: float = ranged(5.0, 0, 24 * 3600)
     bootstrap_seconds: float = ranged(15.0, 0, 24 * 3600)
     step_minutes: float | None = field(default=None, metadata={"range": (0, 30 * 24 * 60)})
     faults: tuple[FaultRule, ...] = ()

@@ -87,6 +87,13 @@ def _json(value: Any) -> str:
     return made
 
 
+def on_a_cluster(text: str) -> str:
+    """A URI, or a text with some, as EMR and Databricks want it: behind s3:// stand their own
+    connectors and committers; s3a:// is Hadoop's, without a committer for S3 on EMR, and not for
+    the external locations of Unity Catalog."""
+    return text.replace("s3a://", "s3://")
+
+
 def output_folder(base: str, partition: Mapping[str, str]) -> str:
     """The folder of one partition: `base/dimension=value/...`."""
     parts = (f"{name}={escaped(value)}" for name, value in partition.items())

@@ -18,7 +18,7 @@ LOCAL_ONLY = (
     " Use mode=small_dev_sample_s3, or engine=pyspark."
 )
 ROOT_KEYS = "action, cluster, endpoint, engine, launch, mode, pipeline, rehearsal"
-COMMON_ENGINE_KEYS = "name, region, spark_conf, timeout_minutes"
+COMMON_ENGINE_KEYS = "libraries, name, region, spark_conf, timeout_minutes"
 
 
 def available(group: str, name: str, *options: str, meant: str = "") -> str:
@@ -64,8 +64,8 @@ def errors(*problems: str) -> str:
             ["+enigne=emr", "+engine.typo=1"],
             errors(
                 f"enigne: there is no such key. Did you mean engine? Known here: {ROOT_KEYS}.",
-                "engine.typo: there is no such key. Known here: class_sharing, master, name,"
-                " region, reuse_jvm, spark_conf, stop_grace_seconds, timeout_minutes.",
+                "engine.typo: there is no such key. Known here: class_sharing, libraries, master,"
+                " name, region, reuse_jvm, spark_conf, stop_grace_seconds, timeout_minutes.",
             )
             + "\n",
             id="04_added_keys_that_nothing_reads",

@@ -24,9 +24,9 @@ from ascii_hydra.aws.client import Place, aws_client
 from ascii_hydra.config.schema import RehearsalConfig
 from ascii_hydra.engines.emr.api import ALIVE
 from ascii_hydra.engines.emr.client import EmrClient
-from ascii_hydra.engines.emr.emr_request import EmrRequest, Upload
-from ascii_hydra.engines.emr.payload import step_runtime
+from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.emr.shared import close_shared
+from ascii_hydra.engines.payload import Upload, step_runtime
 from ascii_hydra.engines.s3_messages import PipesFolder
 from ascii_hydra.rehearsal.clock import RehearsalClock
 from ascii_hydra.rehearsal.started import started

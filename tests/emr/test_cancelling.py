@@ -13,9 +13,9 @@ import pytest
 
 from ascii_hydra.engines.emr.api import Emr
 from ascii_hydra.engines.emr.cluster_logs import ClusterLogs
-from ascii_hydra.engines.emr.emr_request import Libraries, Upload
 from ascii_hydra.engines.emr.ending import cancelled_step
-from ascii_hydra.engines.emr.payload_upload import ensure_uploaded
+from ascii_hydra.engines.payload import Libraries, Upload
+from ascii_hydra.engines.payload_upload import ensure_uploaded
 from ascii_hydra.engines.s3_messages import PipesFolder, S3ContextInjector
 from tests.emr.conftest import BUCKET, ROOT, _java, until
 

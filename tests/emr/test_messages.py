@@ -16,8 +16,8 @@ from dagster._core.pipes.client import PipesClientCompletedInvocation
 from moto.server import ThreadedMotoServer
 
 from ascii_hydra.aws.client import Place, aws_client
-from ascii_hydra.engines.emr.emr_request import Upload
-from ascii_hydra.engines.emr.payload_upload import UploadError, ensure_uploaded
+from ascii_hydra.engines.payload import Upload
+from ascii_hydra.engines.payload_upload import UploadError, ensure_uploaded
 from ascii_hydra.engines.s3_messages import (
     MessagesUnreadableError,
     PipesFolder,

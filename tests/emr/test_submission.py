@@ -11,11 +11,10 @@ import pytest
 from dagster_pipes import encode_param
 
 from ascii_hydra.engines.emr.api import Emr
-from ascii_hydra.engines.emr.emr_request import Identity
-from ascii_hydra.engines.emr.identity import submitted_identity
 from ascii_hydra.engines.emr.job import Job, UnusableClusterError
-from ascii_hydra.engines.emr.rendered import LIFETIME_ACTION
+from ascii_hydra.engines.emr.lifetime import LIFETIME_ACTION, submitted_identity
 from ascii_hydra.engines.emr.submission import UnclearError
+from ascii_hydra.engines.identity import Identity
 from ascii_hydra.engines.s3_messages import PipesFolder, S3ContextInjector, S3Reader
 from ascii_hydra.step.hadoop_messages import FOLDER_KEY
 from tests.emr.conftest import ROOT, until

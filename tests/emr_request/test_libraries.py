@@ -13,8 +13,8 @@ import pytest
 
 from ascii_hydra.config.problems import ConfigError
 from ascii_hydra.config.schema import Architecture
-from ascii_hydra.engines.emr.emr_request import Libraries
-from ascii_hydra.engines.emr.libraries import archive_upload, built, pinned
+from ascii_hydra.engines.libraries import archive_upload, built, pinned
+from ascii_hydra.engines.payload import Libraries
 from tests.emr_request.asking import asked, run_of
 
 ARM, X86 = Architecture.arm64, Architecture.x86_64

@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ascii_hydra.config.problems import ConfigError
-from ascii_hydra.engines.emr.emr_request import Identity
-from ascii_hydra.engines.emr.payload import MAX_LIFETIME, step_runtime
-from ascii_hydra.engines.emr.submit_words import on_emr
+from ascii_hydra.engines.emr.lifetime import MAX_LIFETIME
+from ascii_hydra.engines.identity import Identity
+from ascii_hydra.engines.payload import step_runtime
 from ascii_hydra.engines.request import request
-from ascii_hydra.engines.step_run import StepRun
+from ascii_hydra.engines.step_run import StepRun, on_a_cluster
 from ascii_hydra.step import StepArguments
 from tests.emr_request.asking import after, asked, flow_of, run_of, words_of
 
@@ -203,7 +203,7 @@ def test_hostile_parameters_arrive_as_they_are() -> None:
     parameters = {"text": HOSTILE, "deep": {"a": {"b": {"c": [{}, {"d": HOSTILE}]}}}}
     run = run_of(parameters=parameters)
     words = words_of(asked(run))
-    assert words[-len(run.arguments()) :] == [on_emr(one) for one in run.arguments()]
+    assert words[-len(run.arguments()) :] == [on_a_cluster(one) for one in run.arguments()]
     arrived = by_yarn(list(run.arguments()))
     assert arrived == list(run.arguments())
     assert dict(StepArguments.parsed(arrived).parameters) == parameters

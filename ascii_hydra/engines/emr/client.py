@@ -34,13 +34,14 @@ from ascii_hydra.engines.emr.api import STARTED, Emr, state_of
 from ascii_hydra.engines.emr.cluster_logs import LogTail
 from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.emr.explain import Evidence, call_advice, cause, is_in_vain, may_pass
-from ascii_hydra.engines.emr.identity import identity_of, is_retry, submitted_identity
 from ascii_hydra.engines.emr.job import Job, LeftoverError, UnusableClusterError
-from ascii_hydra.engines.emr.payload_upload import UploadError, ensure_uploaded
+from ascii_hydra.engines.emr.lifetime import submitted_identity
 from ascii_hydra.engines.emr.submission import StoppedError, UnclearError
 from ascii_hydra.engines.emr.waiting import waited
 from ascii_hydra.engines.emr.watcher import Look, WatchingFailedError
+from ascii_hydra.engines.identity import identity_of, is_retry
 from ascii_hydra.engines.interrupts import deferred_interrupts
+from ascii_hydra.engines.payload_upload import UploadError, ensure_uploaded
 from ascii_hydra.engines.pipes_reader import RejectedReportError
 from ascii_hydra.engines.pipes_results import strange_report
 from ascii_hydra.engines.s3_messages import (

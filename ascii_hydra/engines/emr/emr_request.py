@@ -8,64 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from ascii_hydra.aws.client import Place
-
-
-@dataclass(frozen=True)
-class Libraries:
-    """Packages of PyPI, to be unpacked into one archive that a cluster's Python can import.
-
-    Attributes:
-        requirements: `name==version`, and absolute paths of wheels.
-        constraints: `name==version` of what they need in turn, where this environment has it.
-        python_version: `3.11`.
-        platforms: pip's names of the platform, best first: `manylinux_2_28_x86_64`, ...
-    """
-
-    requirements: tuple[str, ...]
-    constraints: tuple[str, ...]
-    python_version: str
-    platforms: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Upload:
-    """One file that a cluster needs. Its URI names its content, so it is uploaded once.
-
-    Exactly one of `path`, `content` and `libraries` is given.
-
-    Attributes:
-        uri: `s3://bucket/.../payload/<hash of the content>/<file name>`.
-        path: a file of this machine.
-        content: bytes made here.
-        libraries: what the archive is made of, if it has not been uploaded yet.
-    """
-
-    uri: str
-    path: Path | None = None
-    content: bytes | None = None
-    libraries: Libraries | None = None
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What names one run of a step.
-
-    Attributes:
-        run: Dagster's run id.
-        launch: names the runs that share a cluster: a command of the command line, or a run.
-        token: the same for each retry of the step, and for no other step: by it what was submitted
-            is found again.
-        deadline: when a cluster ends itself, ISO 8601 in UTC.
-    """
-
-    run: str
-    launch: str
-    token: str
-    deadline: str
+from ascii_hydra.engines.identity import Identity
+from ascii_hydra.engines.payload import Upload
 
 
 @dataclass(frozen=True)

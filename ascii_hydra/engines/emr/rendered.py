@@ -13,7 +13,7 @@ from ascii_hydra.aws.place import place_of
 from ascii_hydra.catalogue import InstanceType, instance_types
 from ascii_hydra.config.problems import ConfigError, Problem
 from ascii_hydra.config.schema import EmrCluster, EmrEngine, Endpoint, ReuseCluster
-from ascii_hydra.engines.emr.emr_request import EmrRequest, Upload
+from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.emr.instances import (
     architecture_of,
     rendered_instances,
@@ -25,20 +25,19 @@ from ascii_hydra.engines.emr.job_config import (
     merged,
     merged_configurations,
 )
-from ascii_hydra.engines.emr.libraries import archive_upload, pinned
-from ascii_hydra.engines.emr.payload import (
-    LIFETIME_NAME,
-    MAX_LIFETIME,
+from ascii_hydra.engines.emr.lifetime import LIFETIME_ACTION, LIFETIME_NAME, MAX_LIFETIME
+from ascii_hydra.engines.emr.submit_words import argument_problems, submit_words
+from ascii_hydra.engines.libraries import archive_upload, pinned
+from ascii_hydra.engines.payload import (
     RUNTIME_NAME,
+    Upload,
     content_upload,
     file_upload,
     safe_name,
     step_runtime,
 )
-from ascii_hydra.engines.emr.submit_words import argument_problems, submit_words
 from ascii_hydra.engines.step_run import StepRun
 
-LIFETIME_ACTION = "ascii_hydra-max-lifetime"
 # The tag without which the policy of the newer EMR_DefaultRole_V2 lets EMR start nothing (AWS,
 # "Service role for Amazon EMR").
 _POLICY_TAG = {"for-use-with-amazon-emr-managed-policies": "true"}

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from ascii_hydra.config.problems import Problem
 from ascii_hydra.config.schema import EmrEngine
-from ascii_hydra.engines.step_run import StepRun
+from ascii_hydra.engines.step_run import StepRun, on_a_cluster
 
 # Where the archive of libraries is unpacked, beside the driver and every executor.
 LIBRARIES_FOLDER = "libraries"
@@ -56,13 +56,7 @@ def submit_words(
     words += ["--py-files", ",".join(files)]
     if archives:
         words += ["--archives", ",".join(archives)]
-    return [*words, script, *(on_emr(word) for word in run.arguments())]
-
-
-def on_emr(text: str) -> str:
-    """A URI, or a text with some, as EMR wants it: behind s3:// stand its own connector and
-    committer in every release; s3a:// is Hadoop's, without a committer for S3."""
-    return text.replace("s3a://", "s3://")
+    return [*words, script, *(on_a_cluster(word) for word in run.arguments())]
 
 
 def spark_conf_problems(spark_conf: Mapping[str, str]) -> Iterator[Problem]:

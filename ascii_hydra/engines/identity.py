@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from dagster import AssetExecutionContext, DagsterRunStatus, OpExecutionContext
+if TYPE_CHECKING:
+    from dagster import AssetExecutionContext, OpExecutionContext
 
-from ascii_hydra.engines.emr.emr_request import EmrRequest, Identity
-from ascii_hydra.engines.emr.rendered import LIFETIME_ACTION
+
+@dataclass(frozen=True)
+class Identity:
+    """What names one run of a step.
+
+    Attributes:
+        run: Dagster's run id.
+        launch: names the runs that share a cluster: a command of the command line, or a run.
+        token: the same for each retry of the step, and for no other step: by it what was submitted
+            is found again.
+        deadline: when a cluster ends itself, ISO 8601 in UTC.
+    """
+
+    run: str
+    launch: str
+    token: str
+    deadline: str
 
 
 def identity_of(
@@ -36,25 +50,12 @@ def identity_of(
     )
 
 
-def submitted_identity(identity: Identity, request: EmrRequest, now: float) -> Identity:
-    """The identity with the end of the life of a cluster that is asked for now.
-
-    Args:
-        identity: of the run.
-        request: says how long its cluster may live.
-        now: seconds since the epoch.
-    """
-    lifetime_s = _lifetime_s(request.run_job_flow or {})
-    if lifetime_s is None:
-        return identity
-    deadline = datetime.fromtimestamp(now + lifetime_s, UTC)
-    return replace(identity, deadline=deadline.isoformat(timespec="seconds"))
-
-
 def is_retry(context: OpExecutionContext | AssetExecutionContext) -> bool:
     """An earlier attempt at this step has ended, and may have left something running."""
     if context.retry_number > 0:
         return True
+    from dagster import DagsterRunStatus
+
     parent_id = context.run.parent_run_id
     if parent_id is None:
         return False
@@ -63,10 +64,3 @@ def is_retry(context: OpExecutionContext | AssetExecutionContext) -> bool:
     return parent is not None and (
         parent.is_finished or parent.status is DagsterRunStatus.CANCELING
     )
-
-
-def _lifetime_s(flow: Mapping[str, Any]) -> float | None:
-    for action in flow.get("BootstrapActions", ()):
-        if action["Name"] == LIFETIME_ACTION:
-            return float(action["ScriptBootstrapAction"]["Args"][-1])
-    return None

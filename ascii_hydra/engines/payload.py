@@ -12,28 +12,51 @@ import io
 import re
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ascii_hydra.engines.emr.emr_request import Upload
-
 RUNTIME_NAME = "ascii_hydra_step.zip"
-LIFETIME_NAME = "max_lifetime.sh"
 # What must neither be read as a separator by spark-submit nor be escaped in a URI.
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 # A zip's oldest date: with it, equal files make equal archives.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
-# EMR has no parameter for the longest life of a cluster. Without its primary instance a cluster is
-# terminated, and EMR's instances are terminated when they shut down.
-MAX_LIFETIME = """\
-#!/bin/sh
-# Ends the cluster after so many seconds, whatever happens to who started it.
-set -eu
-if grep -q '"isMaster": *true' /mnt/var/lib/info/instance.json; then
-    sudo systemd-run --on-active="$1" /usr/sbin/shutdown -h now
-fi
-"""
+
+@dataclass(frozen=True)
+class Libraries:
+    """Packages of PyPI, to be unpacked into one archive that a cluster's Python can import.
+
+    Attributes:
+        requirements: `name==version`, and absolute paths of wheels.
+        constraints: `name==version` of what they need in turn, where this environment has it.
+        python_version: `3.11`.
+        platforms: pip's names of the platform, best first: `manylinux_2_28_x86_64`, ...
+    """
+
+    requirements: tuple[str, ...]
+    constraints: tuple[str, ...]
+    python_version: str
+    platforms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One file that a cluster needs. Its URI names its content, so it is uploaded once.
+
+    Exactly one of `path`, `content` and `libraries` is given.
+
+    Attributes:
+        uri: `s3://bucket/.../payload/<hash of the content>/<file name>`.
+        path: a file of this machine.
+        content: bytes made here.
+        libraries: what the archive is made of, if it has not been uploaded yet.
+    """
+
+    uri: str
+    path: Path | None = None
+    content: bytes | None = None
+    libraries: Libraries | None = None
 
 
 def content_upload(
@@ -63,7 +86,7 @@ def safe_name(name: str) -> str:
 @cache
 def step_runtime() -> bytes:
     """A zip of what every script imports: `ascii_hydra.step`, and dagster_pipes as it is here."""
-    package = Path(__file__).resolve().parents[2]
+    package = Path(__file__).resolve().parents[1]
     found = {"ascii_hydra/__init__.py": (package / "__init__.py").read_bytes()}
     for path in (package / "step").glob("*.py"):
         found[f"ascii_hydra/step/{path.name}"] = path.read_bytes()

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from ascii_hydra.aws.client import Place, aws_client
 from ascii_hydra.engines.aws_errors import AWS_FAULTS, code, words
-from ascii_hydra.engines.emr.emr_request import Upload
+from ascii_hydra.engines.payload import Upload
 
 _AT_ONCE = 8
 _TICK_S = 0.1
@@ -97,7 +97,7 @@ def _content(upload: Upload, leaving: threading.Event, tell: Callable[[str], Non
     if upload.path is not None:
         return upload.path.read_bytes()
     assert upload.libraries is not None, upload
-    from ascii_hydra.engines.emr.libraries import built
+    from ascii_hydra.engines.libraries import built
 
     names = ", ".join(upload.libraries.requirements)
     tell(f"packing {names} for the cluster")

@@ -25,8 +25,7 @@ from packaging.version import Version
 from ascii_hydra.config.problems import ConfigError, Problem
 from ascii_hydra.config.schema import Architecture
 from ascii_hydra.config.settle import located
-from ascii_hydra.engines.emr.emr_request import Libraries, Upload
-from ascii_hydra.engines.emr.payload import payload_uri, zipped
+from ascii_hydra.engines.payload import Libraries, Upload, payload_uri, zipped
 
 ARCHIVE_NAME = "libraries.zip"
 # glibc of Amazon Linux 2023, which EMR runs on from 7.0.0 on, down to manylinux2014's.

@@ -1,0 +1,1 @@
+"""Databricks: which workspace, with which credentials, and its API's types."""

@@ -1,0 +1,93 @@
+"""Calls to a cloud that may fail: what a failure means, and calling again with patience."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ascii_hydra.engines.clock import Clock
+
+T = TypeVar("T")
+_LONGEST_PAUSE_S = 30.0
+
+
+@dataclass(frozen=True)
+class CallFault:
+    """What a failed call says, whichever cloud it was made to.
+
+    Attributes:
+        code: the cloud's name for it.
+        words: for people: `ValidationException: Instance type ...`.
+        transient: the call may succeed later; whether it has been carried out is not known unless
+            `undone`.
+        undone: the call was certainly not carried out.
+        expired: the credentials are valid no more; the call was not carried out.
+        denied: the call is not allowed.
+        retry_after_s: how long the cloud asks to wait, or None.
+    """
+
+    code: str
+    words: str
+    transient: bool = False
+    undone: bool = False
+    expired: bool = False
+    denied: bool = False
+    retry_after_s: float | None = None
+
+
+FaultOf = Callable[[BaseException], "CallFault | None"]
+"""What an exception says of a call; None for one that no call raises."""
+
+
+def pause_s(failures: int) -> float:
+    """How long to wait after so many failures: doubling from 1 s to 30 s, with jitter."""
+    pause = min(_LONGEST_PAUSE_S, 2.0 ** min(failures - 1, 10))
+    return pause * random.uniform(0.5, 1.0)  # noqa: S311 - nothing secret
+
+
+def repeated(
+    call: Callable[[], T],
+    fault_of: FaultOf,
+    clock: Clock,
+    stop: threading.Event,
+    *,
+    patience_s: float,
+    expired: Callable[[CallFault], None] | None = None,
+) -> T:
+    """The reply to a call that may be made more than once.
+
+    Args:
+        call: makes it.
+        fault_of: of the cloud that is called.
+        clock: by it, one waits between two calls.
+        stop: no call is made again once it is set.
+        patience_s: how long a transient failure is borne with.
+        expired: is told of credentials that are valid no more, which are borne with too; it makes
+            the next call ask for them anew. Without it they are an error at once.
+
+    Raises what the last call raised.
+    """
+    deadline: float | None = None
+    failures = 0
+    while True:
+        try:
+            return call()
+        except Exception as raised:
+            fault = fault_of(raised)
+            if fault is None:
+                raise
+            lapsed = expired is not None and fault.expired
+            if not (lapsed or fault.transient) or stop.is_set():
+                raise
+            if lapsed and expired is not None:
+                expired(fault)
+            failures += 1
+            now = clock.now()
+            deadline = now + patience_s if deadline is None else deadline
+            if now >= deadline:
+                raise
+            wait_s = max(pause_s(failures), fault.retry_after_s or 0.0)
+        clock.sleep(wait_s, stop)
