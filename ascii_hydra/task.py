@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from ascii_hydra.config.compose import conf_folder
 from ascii_hydra.config.explain import USER_ERRORS, explained
-from ascii_hydra.config.problems import ConfigError, Problem
+from ascii_hydra.config.problems import ConfigError
 from ascii_hydra.config.schema import Action, Config, Endpoint, OnFailure
 from ascii_hydra.config.settle import Settings, settle
 from ascii_hydra.engines.request import request_problems
@@ -88,10 +88,11 @@ def _acted(settings: Settings, option: str, overrides: Sequence[str]) -> Outcome
 
 def _run(settings: Settings, option: str, overrides: Sequence[str]) -> Outcome:
     begun = time.monotonic()
+    from ascii_hydra.engines.credentials import launch_credential_problems
     from ascii_hydra.engines.machine import machine_problems, prepared
 
     try:
-        if problems := [*machine_problems(settings), *_credential_problems(settings)]:
+        if problems := [*machine_problems(settings), *launch_credential_problems(settings)]:
             raise ConfigError(problems)
         prepared(settings, lambda line: print(line, file=sys.stderr))  # noqa: T201
         here = _rehearsed(settings)
@@ -115,16 +116,6 @@ def _run(settings: Settings, option: str, overrides: Sequence[str]) -> Outcome:
     if here.config.endpoint.name is Endpoint.rehearsal:
         return outcome  # in the time of the rehearsed cloud
     return replace(outcome, duration_s=time.monotonic() - begun)
-
-
-def _credential_problems(settings: Settings) -> list[Problem]:
-    if settings.config.mode.bucket is None:
-        return []
-    from ascii_hydra.aws.credentials import credential_problems
-    from ascii_hydra.aws.place import place_of
-
-    places = dict.fromkeys(place_of(step) for step in settings.steps.values())
-    return list(dict.fromkeys(one for place in places for one in credential_problems(place)))
 
 
 def _rehearsed(settings: Settings) -> Settings:

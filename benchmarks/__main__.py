@@ -11,11 +11,12 @@ import os
 import tempfile
 from pathlib import Path
 
-from benchmarks import command, configuration, emr, webgraph
+from benchmarks import command, configuration, databricks, emr, webgraph
 
 BENCHMARKS = {
     "command": command.measured,
     "configuration": configuration.measured,
+    "databricks": databricks.measured,
     "emr": emr.measured,
     "webgraph": webgraph.measured,
 }

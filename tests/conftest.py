@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,12 @@ _FOREIGN = (
     "AWS_PROFILE",
     "AWS_SECRET_ACCESS_KEY",
     "DAGSTER_HOME",
+    "DATABRICKS_CLIENT_ID",
+    "DATABRICKS_CLIENT_SECRET",
+    "DATABRICKS_CONFIG_FILE",
+    "DATABRICKS_CONFIG_PROFILE",
+    "DATABRICKS_HOST",
+    "DATABRICKS_TOKEN",
     "HYDRA_FULL_ERROR",
     "PYSPARK_GATEWAY_PORT",
     "SPARK_EXECUTION_MODE",
@@ -39,8 +46,17 @@ def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def environment(shared_home: Path) -> dict[str, str]:
     """A clean environment with a DAGSTER_HOME of the tests' own."""
+    return clean_environment(shared_home)
+
+
+def clean_environment(home: Path) -> dict[str, str]:
+    """The environment of this process without what a user's may hold.
+
+    Args:
+        home: the DAGSTER_HOME in it.
+    """
     kept = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
-    return {**kept, "DAGSTER_HOME": str(shared_home), "COLUMNS": "120"}
+    return {**kept, "DAGSTER_HOME": str(home), "COLUMNS": "120"}
 
 
 @pytest.fixture
@@ -62,6 +78,43 @@ def command_line(environment: dict[str, str], tmp_path: Path) -> CommandLine:
         )
 
     return run
+
+
+SMALL = {
+    "two_steps": (
+        "pipeline.steps.step_1.parameters.rows="
+        "{small_dev_sample_local: 2000, small_dev_sample_s3: 2000}"
+    ),
+    "webgraph": "pipeline.partitions=[SAMPLE-2024-10,night_sky]",
+}
+"""By pipeline: the override that makes little of it."""
+
+
+@pytest.fixture(scope="session")
+def made_here(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The output folder of a small pipeline, made by the local engine once for all tests that hold
+    another engine's output against it."""
+    data = tmp_path_factory.mktemp("made_here")
+
+    @cache
+    def made(pipeline: str) -> Path:
+        ended = subprocess.run(
+            [
+                *(sys.executable, "-m", "ascii_hydra", f"pipeline={pipeline}", SMALL[pipeline]),
+                f"mode.output_root={data}",
+            ],
+            cwd=data,
+            env=clean_environment(shared_home),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return data / pipeline
+
+    return made
 
 
 @pytest.hookimpl(trylast=True)

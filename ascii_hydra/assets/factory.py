@@ -22,9 +22,10 @@ from ascii_hydra.assets.partitions import (
 )
 from ascii_hydra.config.compose import conf_folder
 from ascii_hydra.config.partitions import partition_key
-from ascii_hydra.config.problems import ConfigError, Problem
+from ascii_hydra.config.problems import ConfigError
 from ascii_hydra.config.schema import ClusterSize, PipelineConfig, StepConfig
 from ascii_hydra.config.settle import Settings, StepSettings, located, settled_step
+from ascii_hydra.engines.credentials import credential_problems
 from ascii_hydra.engines.request import request, run_problems
 from ascii_hydra.engines.step_run import StepRun, output_folder
 from ascii_hydra.step.choices import Engine
@@ -201,16 +202,12 @@ def _asset(
                 partition_key=partition_key(partition),
                 digest=settings.digest,
             )
-            problems = [*run_problems(run), *_credential_problems(own)]
+            problems = [*run_problems(run), *credential_problems(own)]
             if problems:
                 raise ConfigError(problems)
             asked = request(run, live=True)
         except ConfigError as fault:
             raise dg.Failure(str(fault), allow_retries=False) from None
-        if asked is None:
-            raise dg.Failure(
-                f"engine={own.engine.name} cannot be launched yet.", allow_retries=False
-            )
         client: Any = spark_pipes_client.pipes_client(own)
         made_with = _provenance(own, settings)
         for result in client.run(context=context, request=asked).get_results():
@@ -221,14 +218,6 @@ def _asset(
                 yield result
 
     return asset
-
-
-def _credential_problems(own: StepSettings) -> Iterator[Problem]:
-    if own.mode.bucket is not None:
-        from ascii_hydra.aws.credentials import credential_problems
-        from ascii_hydra.aws.place import place_of
-
-        yield from credential_problems(place_of(own))
 
 
 def _dep(key: dg.AssetKey, upstream: StepConfig, step: StepConfig) -> dg.AssetDep:

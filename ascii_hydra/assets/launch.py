@@ -8,7 +8,6 @@ run as being cancelled before anything else happens, which is what makes it end 
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
 import uuid
@@ -16,40 +15,39 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run_iterator
 
 from ascii_hydra.assets.abandoned import process_tags
+from ascii_hydra.assets.attended import attended
 from ascii_hydra.assets.definitions import (
     RESOURCE,
     build_definitions,
-    default_choice,
     pipeline_jobs,
     pipeline_structure,
     structure_problems,
 )
+from ascii_hydra.assets.failures import run_failure, told_failure
 from ascii_hydra.assets.history import job_origin, opened_instance
-from ascii_hydra.assets.launchpad import SparkPipesClient, clock_of, launch_choice
+from ascii_hydra.assets.launchpad import (
+    SparkPipesClient,
+    clock_of,
+    launch_choice,
+    shared_ended,
+)
 from ascii_hydra.assets.partitions import dimension_name
 from ascii_hydra.assets.runs import PlannedRun, lacks_input, planned_runs
-from ascii_hydra.assets.step_logs import StepLogs
 from ascii_hydra.aws.place import input_opener
 from ascii_hydra.config.partitions import dimension_values, partition_key
 from ascii_hydra.config.problems import ConfigError
 from ascii_hydra.config.settle import Settings
 from ascii_hydra.dagster_home import dagster_home
-from ascii_hydra.engines.clock import Clock
-from ascii_hydra.engines.pyspark import LocalSparkClient
 from ascii_hydra.engines.step_run import output_folder
 from ascii_hydra.outcome import Ending, Outcome, StepOutcome
 from ascii_hydra.report.progress import Progress
 from ascii_hydra.step.choices import Engine
-
-if TYPE_CHECKING:
-    from ascii_hydra.engines.emr.client import EmrClient
 
 _BEFORE_ITS_STEPS = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -122,7 +120,7 @@ class _Launch:
         self._option = option
         # Names the runs of this command: they share what launch.reuse_cluster=run lets them share.
         self._id = str(uuid.uuid4())
-        client = _attended(conf, self._id, self._stop, progress.note)
+        client = attended(conf, self._id, self._stop, progress.note)
         self._definitions = build_definitions(conf, [option], client)
         self._jobs = {
             step: self._definitions.resolve_job_def(name)
@@ -144,10 +142,8 @@ class _Launch:
 
     def close(self) -> None:
         """End what the runs have shared."""
-        shared = sys.modules.get("ascii_hydra.engines.emr.shared")
-        if shared is not None:
-            for fault in shared.close_shared(self._id):
-                self._progress.note(fault)
+        for fault in shared_ended(self._id):
+            self._progress.note(fault)
 
     def register(self, values: Mapping[str, Sequence[str]]) -> None:
         """Let Dagster know every partition, so that the UI shows those not made yet too."""
@@ -187,7 +183,7 @@ class _Launch:
             # It had ended by itself, just before it was marked.
             self._instance.report_run_canceled(ended)
         if ended is None or not ended.is_success:
-            self._error = self._error or _failure(self._instance, run.run_id)
+            self._error = self._error or run_failure(self._instance, run.run_id)
 
     def _cancel(self, run_id: str) -> None:
         """Mark a run as being cancelled, then stop its step: Dagster asks for the run's state as
@@ -293,7 +289,7 @@ class _Launch:
                 ending, error = Ending.succeeded, None
                 if event.is_step_failure:
                     ending = Ending.canceled if self._stop.is_set() else Ending.failed
-                    error = None if self._stop.is_set() else _told(event)
+                    error = None if self._stop.is_set() else told_failure(event)
                 self._end(
                     self._step(
                         planned,
@@ -357,51 +353,3 @@ class _Worker(threading.Thread):
             self._work()
         except BaseException as fault:  # noqa: BLE001 - raised again in the main thread
             self.fault = fault
-
-
-def _attended(
-    conf: Path, launch: str, stop: threading.Event, tell: Callable[[str], None]
-) -> SparkPipesClient:
-    """The resource of runs that a terminal watches: they stop when it says so, tell it what goes
-    on, and share what they share with the other runs of the launch."""
-    try:
-        offered = default_choice(conf)
-    except ConfigError:
-        # The UI would refuse this environment; a run may have chosen otherwise on its own.
-        offered = {}
-
-    class Attended(SparkPipesClient):
-        __doc__ = SparkPipesClient.__doc__
-
-        def local_client(self) -> LocalSparkClient:
-            return LocalSparkClient(stop=stop, sink=StepLogs.write_line)
-
-        def emr_client(self, clock: Clock) -> EmrClient:
-            from ascii_hydra.engines.emr.client import EmrClient
-
-            return EmrClient(clock=clock, stop=stop, tell=tell, launch_id=launch)
-
-        def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
-            """The launch ends what it shares when all of its runs have ended."""
-
-    return Attended(**offered)
-
-
-def _told(event: dg.DagsterEvent) -> str:
-    """What a failed step says to a person: our own sentence, else the exception's message."""
-    data = event.step_failure_data
-    told = data.user_failure_data
-    if told is not None and told.description:
-        logs = told.metadata.get("emr/logs")
-        return str(told.description) + (f"\nlogs: {logs.value}" if logs is not None else "")
-    return data.error.message.strip() if data.error is not None else "the step failed"
-
-
-def _failure(instance: dg.DagsterInstance, run_id: str) -> str | None:
-    """What Dagster says of a run that failed outside its steps."""
-    for record in instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE):
-        event = record.dagster_event
-        if event is not None:
-            error = event.job_failure_data.error
-            return str(event.message) if error is None else error.message.strip()
-    return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
@@ -21,7 +21,10 @@ from ascii_hydra.rehearsal.own import rehearsed
 from ascii_hydra.step.choices import Engine, ExecutionMode
 
 if TYPE_CHECKING:
+    from ascii_hydra.engines.databricks.client import DatabricksClient
     from ascii_hydra.engines.emr.client import EmrClient
+
+_SHARING = ("ascii_hydra.engines.emr.shared", "ascii_hydra.engines.databricks.pools")
 
 
 class StepChoice(Config):
@@ -69,32 +72,48 @@ class SparkPipesClient(ConfigurableResource):  # type: ignore[type-arg]
         overrides = tuple(for_pipeline(pipeline, [*chosen, *self.overrides]))
         return rehearsed(_settled(conf, overrides), conf)
 
-    def pipes_client(self, step: StepSettings) -> LocalSparkClient | EmrClient:
+    def pipes_client(self, step: StepSettings) -> LocalSparkClient | EmrClient | DatabricksClient:
         """The Pipes client of a step's engine."""
-        match step.engine.name:
-            case Engine.pyspark:
-                return self.local_client()
-            case Engine.emr:
-                return self.emr_client(clock_of(step.endpoint))
-        raise NotImplementedError(f"engine={step.engine.name.value} has no Pipes client yet")
+        if step.engine.name is Engine.pyspark:
+            return self.local_client()
+        return self.cloud_client(step.engine.name, clock_of(step.endpoint))
 
     def local_client(self) -> LocalSparkClient:
         """The Pipes client of Spark on this machine."""
         return LocalSparkClient()
 
-    def emr_client(self, clock: Clock) -> EmrClient:
-        """The Pipes client of EMR."""
-        from ascii_hydra.engines.emr.client import EmrClient
-
-        return EmrClient(clock=clock)
+    def cloud_client(self, engine: Engine, clock: Clock) -> EmrClient | DatabricksClient:
+        """The Pipes client of a cloud, whose time is the clock's."""
+        return client_type(engine)(clock=clock)
 
     def teardown_after_execution(self, context: InitResourceContext) -> None:
         """End what the steps of a run have shared, once the run has ended."""
-        shared = sys.modules.get("ascii_hydra.engines.emr.shared")
-        if shared is not None and context.run_id is not None:
-            for fault in shared.close_shared(context.run_id):
-                assert context.log is not None
-                context.log.error(fault)
+        for fault in () if context.run_id is None else shared_ended(context.run_id):
+            assert context.log is not None
+            context.log.error(fault)
+
+
+def client_type(engine: Engine) -> type[EmrClient] | type[DatabricksClient]:
+    """The class of a cloud's Pipes client; only its own SDK is imported."""
+    if engine is Engine.emr:
+        from ascii_hydra.engines.emr.client import EmrClient
+
+        return EmrClient
+    from ascii_hydra.engines.databricks.client import DatabricksClient
+
+    return DatabricksClient
+
+
+def shared_ended(launch: str) -> Iterator[str]:
+    """End what the steps of a launch have shared; yields what went wrong.
+
+    Args:
+        launch: names the launch: a command of the command line, or a run.
+    """
+    for name in _SHARING:
+        # Nothing is shared by what was never imported.
+        if (module := sys.modules.get(name)) is not None:
+            yield from module.close_shared(launch)
 
 
 def clock_of(endpoint: EndpointConfig) -> Clock:

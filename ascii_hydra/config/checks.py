@@ -136,22 +136,16 @@ def launch_problems(config: Config, engines: Mapping[str, EngineConfig]) -> Iter
         config: the whole configuration.
         engines: the engine of every step.
     """
-    not_yet = "cannot be launched yet; --cfg job and action=plan work."
     for name in dict.fromkeys(engine.name for engine in engines.values()):
-        if name is Engine.databricks:
-            yield Problem(
-                f"engine={name.value}",
-                f"{not_yet} Use engine={Engine.pyspark.value} or engine={Engine.emr.value}.",
-            )
-        elif (
-            name is Engine.emr
+        if (
+            name is not Engine.pyspark
             and config.endpoint.name is Endpoint.cloud
             and config.endpoint.url is not None
         ):
             yield Problem(
                 f"endpoint.url={config.endpoint.url}",
-                "is a service compatible with S3, and engine=emr is AWS alone: leave the url out,"
-                " or use engine=pyspark.",
+                f"is a service compatible with S3, which engine={name.value} does not reach: leave"
+                " the url out, or use engine=pyspark.",
             )
 
     mode = config.mode

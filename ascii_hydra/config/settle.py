@@ -342,7 +342,7 @@ def _in_order(pipeline: PipelineConfig) -> list[str]:
 
 def _notices(config: Config, overrides: Sequence[str]) -> Iterator[str]:
     if config.engine.name is Engine.pyspark:
-        for key in ("cluster.workers", "cluster.spot_share", "engine.region"):
+        for key in ("cluster.workers", "cluster.spot_share", "engine.region", "engine.libraries"):
             if any(override_key(one) == key for one in overrides):
                 yield f"{key} has no effect on engine=pyspark."
     if config.endpoint.name is Endpoint.rehearsal and config.mode.bucket is None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ascii_hydra.config.schema import Endpoint
 from ascii_hydra.config.settle import StepSettings
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
+    from databricks.sdk.clock import Clock
 
 HOST, CLIENT_ID = "DATABRICKS_HOST", "DATABRICKS_CLIENT_ID"
 CLIENT_SECRET = "DATABRICKS_CLIENT_SECRET"  # noqa: S105 - a variable's name
@@ -19,6 +20,8 @@ CLIENT_SECRET = "DATABRICKS_CLIENT_SECRET"  # noqa: S105 - a variable's name
 # ever reach it.
 REHEARSAL_CLIENT_ID, REHEARSAL_CLIENT_SECRET = "rehearsal", "rehearsal"
 _HTTP_TIMEOUT_S = 60
+# For the SDK's own questions before the first call, which follow no clock.
+_DISCOVERY_TIMEOUT_S = 5
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,10 @@ def workspace_of(step: StepSettings) -> Workspace:
 
 
 def workspace_client(
-    workspace: Workspace, environ: Mapping[str, str] = os.environ
+    workspace: Workspace,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    clock: Clock | None = None,
 ) -> WorkspaceClient:
     """The SDK's client, as a service principal if DATABRICKS_CLIENT_ID and its secret are set, else
     as the SDK's own configuration says.
@@ -54,6 +60,7 @@ def workspace_client(
     Args:
         workspace: which one.
         environ: where the variables are.
+        clock: by which the SDK waits before it repeats a call; its own if None.
 
     Raises:
         ValueError: the SDK finds no credentials, or a rehearsal does not answer.
@@ -61,13 +68,16 @@ def workspace_client(
     from databricks.sdk import WorkspaceClient
     from databricks.sdk.core import Config
 
+    settings: dict[str, Any] = {"http_timeout_seconds": _HTTP_TIMEOUT_S}
+    if clock is not None:
+        settings |= {"clock": clock, "retry_timeout_seconds": _DISCOVERY_TIMEOUT_S}
     if workspace.url is not None:
         host, client_id, secret = workspace.url, REHEARSAL_CLIENT_ID, REHEARSAL_CLIENT_SECRET
     else:
         names = (HOST, CLIENT_ID, CLIENT_SECRET)
         host, client_id, secret = (environ.get(name, "") for name in names)
     if not (host and client_id and secret):
-        return WorkspaceClient(config=Config(http_timeout_seconds=_HTTP_TIMEOUT_S))
+        return WorkspaceClient(config=Config(**settings))
     # Whatever else the environment holds: nobody wants to be told of two ways to log in.
     return WorkspaceClient(
         config=Config(
@@ -75,6 +85,6 @@ def workspace_client(
             client_id=client_id,
             client_secret=secret,
             auth_type="oauth-m2m",
-            http_timeout_seconds=_HTTP_TIMEOUT_S,
+            **settings,
         )
     )

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import threading
-from collections.abc import Callable
-from typing import TypeVar
-
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -19,15 +14,16 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from ascii_hydra.engines.clock import Clock
+from ascii_hydra.engines.calls import CallFault
 
-T = TypeVar("T")
 AWS_FAULTS = (ClientError, BotoCoreError, ResponseParserError)
 # The names that AWS's services have for it.
 _THROTTLED = {
     *("Throttling", "ThrottlingException", "ThrottledException", "RequestThrottledException"),
     *("RequestThrottled", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"),
     *("BandwidthLimitExceeded", "LimitExceededException", "PriorRequestNotComplete"),
+    # Two conditional writes of one object at once.
+    "ConditionalRequestConflict",
 }
 # Whatever the HTTP status is, which EMR's are not consistent about.
 _BROKEN = {
@@ -41,6 +37,8 @@ _EXPIRED = {
     *("TokenRetrievalError", "SSOTokenLoadError", "UnauthorizedSSOTokenError"),
     *("CredentialRetrievalError", "MetadataRetrievalError"),
 }
+# S3 says 403 where a reply has no body.
+_DENIED = {"AccessDenied", "AccessDeniedException", "403"}
 _UNSENT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
 _CUT_OFF = (
     *_UNSENT,
@@ -50,7 +48,6 @@ _CUT_OFF = (
     ResponseParserError,
 )
 LOG_IN_AGAIN = "log in again (aws sso login, or new keys): they are looked for until then"
-_LONGEST_PAUSE_S = 30.0
 _SERVER_ERROR = 500
 
 
@@ -93,46 +90,15 @@ def is_final(fault: BaseException) -> bool:
     return code(fault) in {"ValidationException", "AccessDenied", "AccessDeniedException"}
 
 
-def pause_s(failures: int) -> float:
-    """How long to wait after so many failures: doubling from 1 s to 30 s, with jitter."""
-    pause = min(_LONGEST_PAUSE_S, 2.0 ** min(failures - 1, 10))
-    return pause * random.uniform(0.5, 1.0)  # noqa: S311 - nothing secret
-
-
-def repeated(
-    call: Callable[[], T],
-    clock: Clock,
-    stop: threading.Event,
-    *,
-    patience_s: float,
-    expired: Callable[[BaseException], None] | None = None,
-) -> T:
-    """The reply to a call that may be made more than once.
-
-    Args:
-        call: makes it.
-        clock: by it, one waits between two calls.
-        stop: no call is made again once it is set.
-        patience_s: how long a transient failure is borne with.
-        expired: is told of credentials that are valid no more, which are borne with too; it makes
-            the next call ask for them anew. Without it they are an error at once.
-
-    Raises what the last call raised.
-    """
-    deadline: float | None = None
-    failures = 0
-    while True:
-        try:
-            return call()
-        except AWS_FAULTS as fault:
-            lapsed = expired is not None and is_expired(fault)
-            if not (lapsed or is_transient(fault)) or stop.is_set():
-                raise
-            if lapsed and expired is not None:
-                expired(fault)
-            failures += 1
-            now = clock.now()
-            deadline = now + patience_s if deadline is None else deadline
-            if now >= deadline:
-                raise
-        clock.sleep(pause_s(failures), stop)
+def aws_fault(raised: BaseException) -> CallFault | None:
+    """What an exception says of a call of AWS; None for one that no call raises."""
+    if not isinstance(raised, AWS_FAULTS):
+        return None
+    return CallFault(
+        code(raised),
+        words(raised),
+        transient=is_transient(raised),
+        undone=is_undone(raised) or is_expired(raised),
+        expired=is_expired(raised),
+        denied=code(raised) in _DENIED,
+    )

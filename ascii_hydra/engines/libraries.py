@@ -24,7 +24,7 @@ from packaging.version import Version
 
 from ascii_hydra.config.problems import ConfigError, Problem
 from ascii_hydra.config.schema import Architecture
-from ascii_hydra.config.settle import located
+from ascii_hydra.config.settle import StepSettings, located
 from ascii_hydra.engines.payload import Libraries, Upload, payload_uri, zipped
 
 ARCHIVE_NAME = "libraries.zip"
@@ -34,6 +34,34 @@ _MACHINES = {Architecture.x86_64: "x86_64", Architecture.arm64: "aarch64"}
 # More than any healthy index needs.
 _PIP_TIMEOUT_S = 600
 _TICK_S = 0.1
+
+
+def step_libraries(
+    step: StepSettings, python_version: str, architecture: Architecture | None
+) -> Libraries | None:
+    """What a step's own `libraries` and its engine's come to on a cluster, or None if it has none.
+    Of a package that both name, the step's version is taken.
+
+    Args:
+        step: the step.
+        python_version, architecture: see `pinned`.
+
+    Raises:
+        ConfigError: with every library that cannot be pinned, by its configuration key.
+    """
+    own, shared = step.config.libraries, step.engine.libraries
+    where = f"pipeline.steps.{step.name}.libraries"
+    problems: list[Problem] = []
+    for texts, at in ((shared, "engine.libraries"), (own, where)):
+        try:
+            pinned(texts, at, python_version, architecture)
+        except ConfigError as fault:
+            problems += fault.problems
+    if problems:
+        raise ConfigError(problems)
+    named = {_name(text) for text in own}
+    together = (*own, *(text for text in shared if _name(text) not in named))
+    return pinned(together, where, python_version, architecture) if together else None
 
 
 def pinned(
@@ -196,6 +224,13 @@ def _platforms(architecture: Architecture) -> Iterator[str]:
 
 class _UnpinnableError(Exception):
     """Why a library has no one version."""
+
+
+def _name(text: str) -> str:
+    """The package that a library is of."""
+    if text.endswith(".whl"):
+        return canonicalize_name(Path(text).name.partition("-")[0])
+    return canonicalize_name(Requirement(text).name)
 
 
 def _wheel(text: str) -> str:

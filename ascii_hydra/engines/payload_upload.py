@@ -1,37 +1,35 @@
-"""What a cluster needs, put into S3 once per content."""
+"""What a cluster needs, put into a store once per content."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TypeVar
 
-from botocore.exceptions import ClientError
-
-from ascii_hydra.aws.client import Place, aws_client
-from ascii_hydra.engines.aws_errors import AWS_FAULTS, code, words
+from ascii_hydra.engines.calls import repeated
+from ascii_hydra.engines.clock import SystemClock
 from ascii_hydra.engines.payload import Upload
+from ascii_hydra.engines.store import Store
 
+T = TypeVar("T")
 _AT_ONCE = 8
 _TICK_S = 0.1
-_TAKEN = {"PreconditionFailed", "412"}
-_CONFLICTS = 5
+_PATIENCE_S = 60.0
 
 
 class UploadError(Exception):
-    """Something could not be put into S3. The text is a sentence for people."""
+    """Something could not be uploaded. The text is a sentence for people."""
 
 
 def ensure_uploaded(
-    uploads: Sequence[Upload], place: Place, stop: threading.Event, tell: Callable[[str], None]
+    uploads: Sequence[Upload], store: Store, stop: threading.Event, tell: Callable[[str], None]
 ) -> None:
-    """Upload what S3 does not have yet, several at a time.
+    """Upload what the store does not have yet, several at a time.
 
     Args:
         uploads: their URIs name their content, so what is there is right.
-        place: which AWS.
+        store: where to.
         stop: gives up once set.
         tell: is told of what takes long.
 
@@ -39,11 +37,10 @@ def ensure_uploaded(
         UploadError: one could not be uploaded.
         InterruptedError: stopped.
     """
-    s3 = aws_client("s3", place)
     leaving = threading.Event()
     pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="upload")
     try:
-        pending = {pool.submit(_ensure, s3, one, leaving, tell) for one in uploads}
+        pending = {pool.submit(_ensure, store, one, leaving, tell) for one in uploads}
         while pending:
             if stop.is_set():
                 raise InterruptedError("stopped while uploading")
@@ -56,39 +53,23 @@ def ensure_uploaded(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _ensure(s3: Any, upload: Upload, leaving: threading.Event, tell: Callable[[str], None]) -> None:
-    parts = urlsplit(upload.uri)
-    bucket, key = parts.netloc, parts.path.lstrip("/")
+def _ensure(
+    store: Store, upload: Upload, leaving: threading.Event, tell: Callable[[str], None]
+) -> None:
+    def patient(call: Callable[[], T]) -> T:
+        return repeated(call, store.fault, SystemClock(), leaving, patience_s=_PATIENCE_S)
+
     try:
-        if not _is_there(s3, bucket, key):
-            _put(s3, bucket, key, _content(upload, leaving, tell))
-    except AWS_FAULTS as fault:
+        if not patient(lambda: store.exists(upload.uri)):
+            content = _content(upload, leaving, tell)
+            patient(lambda: store.create(upload.uri, content))
+    except Exception as raised:
+        fault = store.fault(raised)
+        if fault is None:
+            raise
         raise UploadError(
-            f"{upload.uri} cannot be written ({words(fault)}){_advice(fault, bucket)}"
-        ) from fault
-
-
-def _is_there(s3: Any, bucket: str, key: str) -> bool:
-    try:
-        s3.head_object(Bucket=bucket, Key=key)
-    except ClientError as fault:
-        # 403 is also said of what is not there to those who may not list.
-        if code(fault) in {"404", "403", "NoSuchKey"}:
-            return False
-        raise
-    return True
-
-
-def _put(s3: Any, bucket: str, key: str, content: bytes) -> None:
-    for left in reversed(range(_CONFLICTS)):
-        try:
-            s3.put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
-            return
-        except ClientError as fault:
-            if code(fault) in _TAKEN:
-                return  # somebody else was first, with the same content
-            if code(fault) != "ConditionalRequestConflict" or not left:
-                raise
+            f"{upload.uri} cannot be written ({fault.words}){store.advice(fault, upload.uri)}"
+        ) from raised
 
 
 def _content(upload: Upload, leaving: threading.Event, tell: Callable[[str], None]) -> bytes:
@@ -102,19 +83,3 @@ def _content(upload: Upload, leaving: threading.Event, tell: Callable[[str], Non
     names = ", ".join(upload.libraries.requirements)
     tell(f"packing {names} for the cluster")
     return built(upload.libraries, leaving)
-
-
-def _advice(fault: BaseException, bucket: str) -> str:
-    match code(fault):
-        case "NoSuchBucket":
-            return f": make the bucket {bucket}, or set engine.staging_root to another"
-        case "AccessDenied" | "403":
-            return ": allow s3:PutObject there, or set engine.staging_root to another folder"
-        case "NoCredentialsError":
-            return (
-                ": set ASCII_AWS_ACCESS_KEY_ID and ASCII_AWS_SECRET_ACCESS_KEY, or log in as the"
-                " AWS tools want it (aws configure, aws sso login)"
-            )
-        case "PermanentRedirect" | "IllegalLocationConstraintException" | "301":
-            return f": the bucket {bucket} is in another region; set engine.region"
-    return ""

@@ -115,20 +115,22 @@ def _message(line: bytes) -> Any:
     return message
 
 
-class FileReader(PipesMessageReader):
-    """Reads the messages of one session from a file of its own. Make one for every session.
+class SessionReader(PipesMessageReader):
+    """Reads the messages of one session in a thread of its own.
 
-    `warn` is told of every line that is no message.
+    Args:
+        warn: is told of every line that is no message.
 
     Attributes:
         fault: why reading ended early, or None; to be raised by whoever waits for the step.
+        ended: set once the step has ended: what is not there then never comes.
     """
 
     def __init__(self, warn: Callable[[str], None]) -> None:
         self.fault: BaseException | None = None
+        self.ended = threading.Event()
         self._warn = warn
         self._messages: Messages | None = None
-        self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
     @property
@@ -137,55 +139,69 @@ class FileReader(PipesMessageReader):
         return Report() if self._messages is None else self._messages.report
 
     @contextmanager
-    def read_messages(self, handler: PipesMessageHandler) -> Iterator[PipesParams]:
-        """Give the step a file to write to and read it as it grows."""
+    def reading(
+        self, handler: PipesMessageHandler, read: Callable[[Messages], None]
+    ) -> Iterator[None]:
+        """Read during the block, and then to the end. `read` returns once there is no more."""
         if self._messages is not None:
-            raise RuntimeError("a FileReader serves one session")
-        self._messages = Messages(handler, self._warn)
-        with OwnFolder("pipes") as folder:
-            path = folder / "messages"
-            path.touch(mode=0o600)
-            self._thread = threading.Thread(
-                target=self._read, args=(path, self._messages), name="pipes-reader", daemon=True
-            )
-            self._thread.start()
+            raise RuntimeError("a reader serves one session")
+        messages = self._messages = Messages(handler, self._warn)
+
+        def run() -> None:
             try:
-                yield {
-                    PipesDefaultMessageWriter.FILE_PATH_KEY: str(path),
-                    PipesDefaultMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY: False,
-                }
-            finally:
-                self.drain()
+                read(messages)
+            except BaseException as fault:  # noqa: BLE001 - raised where the step is waited for
+                self.fault = fault
+
+        self._thread = threading.Thread(target=run, name="pipes-reader", daemon=True)
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self.drain()
 
     def drain(self) -> Report:
-        """Once the step has ended: read to the end of the file, at once, and report."""
-        self._ended.set()
+        """Once the step has ended: read what is left, at once, and report."""
+        self.ended.set()
         if self._thread is not None:
             self._thread.join()
         return self.report
-
-    def _read(self, path: Path, messages: Messages) -> None:
-        try:
-            with path.open("rb", buffering=0) as file:
-                rest = b""
-                while True:
-                    last = self._ended.is_set()  # before reading: what follows is then the end
-                    while data := os.read(file.fileno(), 1 << 20):
-                        *lines, rest = (rest + data).split(b"\n")
-                        for line in lines:
-                            messages.take(line)
-                    if last:
-                        break
-                    self._ended.wait(_TICK_S)
-                if rest:
-                    messages.take(rest)
-        except BaseException as fault:  # noqa: BLE001 - raised again where the step is waited for
-            self.fault = fault
 
     @property
     def expected_writer_count(self) -> int:
         """One step reports. (Dagster's own property says the same, and warns with every use.)"""
         return 1
+
+
+class FileReader(SessionReader):
+    """Reads the messages of one session from a file of its own. Make one for every session."""
+
+    @contextmanager
+    def read_messages(self, handler: PipesMessageHandler) -> Iterator[PipesParams]:
+        """Give the step a file to write to and read it as it grows."""
+        with OwnFolder("pipes") as folder:
+            path = folder / "messages"
+            path.touch(mode=0o600)
+            with self.reading(handler, lambda messages: self._read(path, messages)):
+                yield {
+                    PipesDefaultMessageWriter.FILE_PATH_KEY: str(path),
+                    PipesDefaultMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY: False,
+                }
+
+    def _read(self, path: Path, messages: Messages) -> None:
+        with path.open("rb", buffering=0) as file:
+            rest = b""
+            while True:
+                last = self.ended.is_set()  # before reading: what follows is then the end
+                while data := os.read(file.fileno(), 1 << 20):
+                    *lines, rest = (rest + data).split(b"\n")
+                    for line in lines:
+                        messages.take(line)
+                if last:
+                    break
+                self.ended.wait(_TICK_S)
+            if rest:
+                messages.take(rest)
 
     def no_messages_debug_text(self) -> str:
         """What Dagster adds to its warning when nothing was received."""

@@ -16,11 +16,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from dagster import (
-    AssetExecutionContext,
-    DagsterExecutionInterruptedError,
     Failure,
     MetadataValue,
-    OpExecutionContext,
     PipesClient,
     PipesEnvContextInjector,
     open_pipes_session,
@@ -31,8 +28,16 @@ from dagster_pipes import PipesExtras
 from ascii_hydra.engines import output_lock, s3_jars, spark_jvm
 from ascii_hydra.engines.jvm_spec import JvmSpec, launch_settings, temporary_folder
 from ascii_hydra.engines.local_request import LocalRequest, local_conf
-from ascii_hydra.engines.pipes_reader import FileReader, RejectedReportError
-from ascii_hydra.engines.pipes_results import strange_report
+from ascii_hydra.engines.pipes_arguments import bootstrap_words
+from ascii_hydra.engines.pipes_reader import FileReader
+from ascii_hydra.engines.pipes_run import (
+    Context,
+    Handle,
+    StepError,
+    completed,
+    dagsters_faults,
+    reported_exception,
+)
 from ascii_hydra.engines.process_tree import ProcessTree
 from ascii_hydra.engines.spark_launch import Installation, SparkMissingError, step_environment
 from ascii_hydra.engines.step_output import Sink, StepOutput, to_own_output
@@ -68,7 +73,7 @@ class LocalSparkClient(PipesClient):
     def run(  # type: ignore[override]
         self,
         *,
-        context: OpExecutionContext | AssetExecutionContext,
+        context: Context,
         request: LocalRequest,
         extras: PipesExtras | None = None,
     ) -> PipesClientCompletedInvocation:
@@ -80,18 +85,19 @@ class LocalSparkClient(PipesClient):
         Raises dagster.Failure if the step failed, and DagsterExecutionInterruptedError or
         KeyboardInterrupt if it was interrupted; by then the step has been stopped.
         """
-        try:
-            with output_lock.locked(request.output, request.step, context.log.warning):
-                return self._run(context, request, extras)
-        except output_lock.OutputTakenError as taken:
-            raise Failure(
-                f"{request.step} cannot start: {request.output} is being written by another run"
-                f" (process {taken.holder}); wait for it, or choose another output."
-            ) from None
+        with dagsters_faults(request.step):
+            try:
+                with output_lock.locked(request.output, request.step, context.log.warning):
+                    return self._run(context, request, extras)
+            except output_lock.OutputTakenError as taken:
+                raise StepError(
+                    f"cannot start: {request.output} is being written by another run (process"
+                    f" {taken.holder}); wait for it, or choose another output."
+                ) from None
 
     def _run(
         self,
-        context: OpExecutionContext | AssetExecutionContext,
+        context: Context,
         request: LocalRequest,
         extras: PipesExtras | None,
     ) -> PipesClientCompletedInvocation:
@@ -103,20 +109,13 @@ class LocalSparkClient(PipesClient):
             message_reader=reader,
             extras=extras,
         ) as session:
-            bootstrap = [
-                word for pair in session.get_bootstrap_cli_arguments().items() for word in pair
-            ]
             try:
                 if request.place is not None:
                     s3_jars.ensured(context.log.info)
-                run = _Run(request, bootstrap, reader, output, self._stop)
+                run = _Run(request, bootstrap_words(session), reader, output, self._stop)
                 evidence = run.evidence()
             except (spark_jvm.JvmStartError, SparkMissingError, s3_jars.JarsMissingError) as fault:
-                raise Failure(f"{request.step} could not start: {fault}") from None
-            except RejectedReportError as rejection:
-                raise Failure(f"{request.step} {rejection}") from None
-            except InterruptedError as interruption:
-                raise DagsterExecutionInterruptedError(str(interruption)) from None
+                raise StepError(f"could not start: {fault}") from None
             if run.left_behind:
                 context.log.warning(
                     f"{request.step} left {run.left_behind} process(es) running; they were ended"
@@ -124,12 +123,7 @@ class LocalSparkClient(PipesClient):
         sentence = cause(evidence)
         if sentence is not None:
             raise Failure(sentence, metadata=_metadata(request, evidence, output.files)) from None
-        if strange := strange_report(context, session.message_handler.get_reported_results()):
-            raise Failure(f"{request.step} reported {strange}, which its asset does not have")
-        malformed = reader.report.malformed
-        return PipesClientCompletedInvocation(
-            session, metadata={"pipes/malformed_messages": malformed} if malformed else None
-        )
+        return completed(context, session, reader.report, {})
 
 
 class _Run:
@@ -171,11 +165,7 @@ class _Run:
                 exit_code=self._tree.exit_code,
                 opened=report.opened,
                 closed=report.closed,
-                exception=(
-                    (report.exception["name"] or "Exception", report.exception["message"])
-                    if report.exception
-                    else None
-                ),
+                exception=reported_exception(report),
                 timed_out_after_s=self._request.timeout_s if self._timed_out else None,
                 jvm_exit_code=None if lease is None else lease.jvm.exit_code,
                 stderr=self._last_words or self._output.tail("stderr"),
@@ -266,9 +256,7 @@ def _only_launch(settings: Mapping[str, str]) -> dict[str, str]:
     return {name: settings[name] for name in names}
 
 
-def _metadata(
-    request: LocalRequest, seen: Evidence, files: Sequence[str]
-) -> dict[str, MetadataValue]:
+def _metadata(request: LocalRequest, seen: Evidence, files: Sequence[str]) -> Handle:
     settings = [
         word for k, v in request.spark_conf.items() for word in ("--spark-conf", f"{k}={v}")
     ]

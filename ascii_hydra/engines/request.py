@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ascii_hydra.config.problems import Problem
 from ascii_hydra.config.schema import (
     CatalogueSource,
+    DatabricksEngine,
     EmrCluster,
     EmrEngine,
     PySparkCluster,
@@ -26,11 +27,12 @@ from ascii_hydra.step.choices import ExecutionMode
 
 if TYPE_CHECKING:
     from ascii_hydra.catalogue import InstanceType
+    from ascii_hydra.engines.databricks.databricks_request import DatabricksRequest
     from ascii_hydra.engines.emr.emr_request import EmrRequest
 
 
-def request(run: StepRun, *, live: bool = False) -> LocalRequest | EmrRequest | None:
-    """What would be submitted for this run, or None for an engine that cannot render it yet.
+def request(run: StepRun, *, live: bool = False) -> LocalRequest | EmrRequest | DatabricksRequest:
+    """What would be submitted for this run.
 
     Args:
         run: the step's run.
@@ -47,7 +49,9 @@ def request(run: StepRun, *, live: bool = False) -> LocalRequest | EmrRequest | 
         from ascii_hydra.engines.emr.rendered import emr_request
 
         return emr_request(run, _live_instances(run, engine, cluster) if live else None)
-    return None
+    from ascii_hydra.engines.databricks.rendered import databricks_request
+
+    return databricks_request(run)
 
 
 def _live_instances(
@@ -65,11 +69,15 @@ def _live_instances(
 
 def run_problems(run: StepRun) -> list[Problem]:
     """Everything for which this run of a step would be refused, found without asking anybody."""
-    if not isinstance(run.settings.engine, EmrEngine):
-        return []
-    from ascii_hydra.engines.emr.emr_problems import emr_problems
+    if isinstance(run.settings.engine, EmrEngine):
+        from ascii_hydra.engines.emr.emr_problems import emr_problems
 
-    return list(emr_problems(run))
+        return list(emr_problems(run))
+    if isinstance(run.settings.engine, DatabricksEngine):
+        from ascii_hydra.engines.databricks.databricks_problems import databricks_problems
+
+        return list(databricks_problems(run))
+    return []
 
 
 def request_problems(settings: Settings) -> Iterator[Problem]:
@@ -94,6 +102,10 @@ def request_notices(settings: Settings) -> Iterator[str]:
             from ascii_hydra.engines.emr.emr_problems import emr_notices
 
             found |= dict.fromkeys(emr_notices(planned_run(settings, step)))
+        if isinstance(step.engine, DatabricksEngine):
+            from ascii_hydra.engines.databricks.databricks_problems import databricks_notices
+
+            found |= dict.fromkeys(databricks_notices(planned_run(settings, step)))
     yield from found
 
 

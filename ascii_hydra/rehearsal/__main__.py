@@ -118,7 +118,8 @@ def _tell(url: str, config: RehearsalConfig, *, for_people: bool) -> None:
     print(f"rehearsal {url}", flush=True)  # noqa: T201
     if for_people:
         print(  # noqa: T201
-            f"A rehearsal cloud with S3 and EMR; {config.speed:g} virtual seconds a second.\n"
+            "A rehearsal cloud with S3, EMR and Databricks;"
+            f" {config.speed:g} virtual seconds a second.\n"
             "In another terminal, or in the UI:\n"
             f"  python -m ascii_hydra engine=emr mode=small_dev_sample_s3 endpoint=rehearsal"
             f" endpoint.url={url}\n"

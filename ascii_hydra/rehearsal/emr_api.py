@@ -12,7 +12,7 @@ from ascii_hydra.rehearsal.emr_cluster import Cluster
 from ascii_hydra.rehearsal.emr_errors import ApiError, invalid, unknown
 from ascii_hydra.rehearsal.emr_releases import release_labels, supported_instance_types
 from ascii_hydra.rehearsal.emr_steps import Step
-from ascii_hydra.rehearsal.emr_world import World
+from ascii_hydra.rehearsal.world import World
 
 _PAGE = 50
 _LABELS_PAGE = 100

@@ -9,20 +9,24 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ascii_hydra.config.faults import EFFECTS
 from ascii_hydra.config.schema import FaultEffect
 from ascii_hydra.rehearsal import emr_rules
 from ascii_hydra.rehearsal.agenda import Appointment
 from ascii_hydra.rehearsal.emr_errors import invalid
+from ascii_hydra.rehearsal.emr_execution import Execution, Report
 from ascii_hydra.rehearsal.emr_instances import Collection, Instance, collections, new_id
 from ascii_hydra.rehearsal.emr_scaling import grown, shrink
 from ascii_hydra.rehearsal.emr_start import Start
 from ascii_hydra.rehearsal.emr_steps import Step
-from ascii_hydra.rehearsal.emr_world import World
-from ascii_hydra.rehearsal.step_execution import Execution, Report
 from ascii_hydra.rehearsal.step_logs import step_folder, write_step_logs
+from ascii_hydra.rehearsal.world import World
 
 ENDED_STATES = ("TERMINATED", "TERMINATED_WITH_ERRORS")
 _ENDING_STATES = ("TERMINATING", *ENDED_STATES)
+# The others are of Databricks alone, and not counted here.
+_FAULTS = EFFECTS["cluster"] - {FaultEffect.library_failure}
+_STEP_FAULTS = {FaultEffect.step_interrupted, FaultEffect.step_killed}
 # Virtual seconds. AWS: a cluster takes 1 to 5 minutes to terminate completely.
 _TERMINATING_S = 60.0
 _INTERRUPTED_S = 30.0
@@ -63,7 +67,7 @@ class Cluster:
         self._applications = 0
         self.put_idle_timeout(request.get("AutoTerminationPolicy", {}).get("IdleTimeout"))
         self.add_steps(request.get("Steps", ()))
-        Start(self, world, world.faults.taken("cluster")).begin()
+        Start(self, world, world.faults.taken("cluster", _FAULTS)).begin()
 
     # --- what the API asks for -----------------------------------------------------------------
 
@@ -187,7 +191,7 @@ class Cluster:
     def _begin(self, step: Step) -> None:
         world = self._world
         step.state, step.started = "RUNNING", world.agenda.now()
-        fault = world.faults.taken("step")
+        fault = world.faults.taken("step", _STEP_FAULTS)
         effect = None if fault is None else fault.effect
         if effect is FaultEffect.step_interrupted:
             self.later(_INTERRUPTED_S, lambda: self._end_step(step, "INTERRUPTED"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ascii_hydra.config.schema import FaultEffect, FaultRule
-from ascii_hydra.rehearsal.emr_world import World
 from ascii_hydra.rehearsal.step_logs import write_bootstrap_log
+from ascii_hydra.rehearsal.world import World
 
 if TYPE_CHECKING:
     from ascii_hydra.rehearsal.emr_cluster import Cluster

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ascii_hydra.rehearsal.emr_execution import Execution, Report
 from ascii_hydra.rehearsal.emr_instances import new_id
-from ascii_hydra.rehearsal.step_execution import Execution, Report
 
 ACTIVE_STATES = {"PENDING", "CANCEL_PENDING", "RUNNING"}
 

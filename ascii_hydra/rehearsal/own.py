@@ -14,7 +14,13 @@ from ascii_hydra.aws.client import Place, aws_client
 from ascii_hydra.config.arguments import override_key
 from ascii_hydra.config.compose import composed
 from ascii_hydra.config.problems import ConfigError, Problem
-from ascii_hydra.config.schema import EmrEngine, Endpoint, PipelineConfig, RehearsalConfig
+from ascii_hydra.config.schema import (
+    DatabricksEngine,
+    EmrEngine,
+    Endpoint,
+    PipelineConfig,
+    RehearsalConfig,
+)
 from ascii_hydra.config.settle import Settings, located, settle
 from ascii_hydra.rehearsal.settings import as_json
 
@@ -104,7 +110,7 @@ def _fill(settings: Settings) -> None:
 
     config = settings.config
     engines = [step.engine for step in settings.steps.values()]
-    staging = [one.staging_root for one in engines if isinstance(one, EmrEngine)]
+    staging = [one.staging_root for one in engines if isinstance(one, EmrEngine | DatabricksEngine)]
     roots = (config.mode.input_root, config.mode.output_root, config.pipeline.output, *staging)
     assert config.endpoint.url is not None
     with _lock:
@@ -112,7 +118,7 @@ def _fill(settings: Settings) -> None:
             return
     place = Place(config.mode.region, config.endpoint.url, path_style=True, rehearsal=True)
     store = aws_client("s3", place, retried=False)  # it is on this machine: it answers, or not
-    buckets = {urlsplit(root).netloc for root in roots if "://" in root}
+    buckets = {urlsplit(root).netloc for root in roots if root.startswith("s3")}
     try:
         known = {one["Name"] for one in store.list_buckets()["Buckets"]}
         for bucket in sorted(buckets - known):

@@ -1,10 +1,9 @@
-"""The rehearsal cloud over HTTP: S3 by moto, EMR by ourselves, and a few addresses of its own."""
+"""The rehearsal cloud over HTTP: S3 by moto, EMR and Databricks by ourselves, and its own."""
 
 from __future__ import annotations
 
 import json
 import socket
-import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -23,24 +22,23 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from ascii_hydra.config.schema import FaultEffect, FaultRule, RehearsalConfig
 from ascii_hydra.rehearsal.agenda import Agenda
 from ascii_hydra.rehearsal.clock import VirtualClock
+from ascii_hydra.rehearsal.databricks_api import WorkspaceApi
+from ascii_hydra.rehearsal.driver import Sandbox
 from ascii_hydra.rehearsal.emr_api import EmrApi
 from ascii_hydra.rehearsal.emr_errors import ApiError, invalid
-from ascii_hydra.rehearsal.emr_world import World
 from ascii_hydra.rehearsal.faults import Faults
 from ascii_hydra.rehearsal.guard import Guard
 from ascii_hydra.rehearsal.pricing import products
 from ascii_hydra.rehearsal.s3_operations import s3_operation
 from ascii_hydra.rehearsal.settings import as_json, from_json, rules_from_json
-from ascii_hydra.rehearsal.step_execution import Sandbox
 from ascii_hydra.rehearsal.store import Store
+from ascii_hydra.rehearsal.world import World
+from ascii_hydra.rehearsal.wsgi import WORDS, Environ, StartResponse, hang_up, let_pass
 
 _MOST_CALLS = 100_000
-_SLICE_S = 0.02
 _OWN = "/_rehearsal/"
 _LOOPBACK_NAMES = {"127.0.0.1", "localhost"}
 
-Environ = dict[str, Any]
-StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 
@@ -66,6 +64,7 @@ class Cloud:
             sandbox=Sandbox(folder, url, store, guard),
         )
         self._emr = EmrApi(self._world)
+        self._databricks = WorkspaceApi(self._world, url, self._record)
         self._calls: deque[dict[str, Any]] = deque(maxlen=_MOST_CALLS)
         self._moto: Application = DomainDispatcherApplication(create_backend_app)
 
@@ -73,12 +72,14 @@ class Cloud:
         """Import what takes long, so that the first request need not wait for it."""
         from ascii_hydra.aws.model import service_model
 
+        self._databricks.load()
         service_model("emr")
         self._world.store.exists("s3://none/none")
 
     def close(self) -> None:
         """End every step; nothing more happens."""
         self._emr.close()
+        self._databricks.close()
         self._world.agenda.close()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -91,6 +92,13 @@ class Cloud:
         path = environ.get("PATH_INFO", "")
         if path.startswith(_OWN):
             return self._own(path.removeprefix(_OWN), environ, start_response)
+        if self._databricks.serves(environ):
+            return self._databricks(environ, start_response)
+        return self._aws(environ, start_response)
+
+    # --- AWS -----------------------------------------------------------------------------------
+
+    def _aws(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         service, _, operation = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")
         if service == "ElasticMapReduce":
             return self._called(operation, environ, start_response, self._answer_emr)
@@ -99,10 +107,12 @@ class Cloud:
         if _service(environ) not in ("", "s3"):
             return self._moto(environ, start_response)
         query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+        path = environ.get("PATH_INFO", "")
         operation = s3_operation(environ["REQUEST_METHOD"], path, query, environ)
         return self._called(operation, environ, start_response, self._answer_s3)
 
-    # --- AWS -----------------------------------------------------------------------------------
+    def _record(self, operation: str) -> None:
+        self._calls.append({"operation": operation, "at": self._world.clock.now()})
 
     def _called(
         self,
@@ -111,16 +121,16 @@ class Cloud:
         start_response: StartResponse,
         answer: Callable[[str, Environ, StartResponse], Iterable[bytes]],
     ) -> Iterable[bytes]:
-        self._calls.append({"operation": operation, "at": self._world.clock.now()})
+        self._record(operation)
         fault = self._world.faults.taken(operation)
         if fault is None:
             return answer(operation, environ, start_response)
         if fault.effect is FaultEffect.reply_lost:
             list(answer(operation, environ, lambda *_args: None))
-            _hang_up(environ)
+            hang_up(environ)
         if fault.effect is FaultEffect.slow:
             reply = list(answer(operation, environ, start_response))
-            self._pass(fault.seconds)
+            let_pass(self._world.clock, fault.seconds)
             return reply
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         error = _refusal(fault, s3=operation.startswith("s3:"))
@@ -150,13 +160,6 @@ class Cloud:
     ) -> Iterable[bytes]:
         return self._moto(environ, start_response)
 
-    def _pass(self, seconds: float) -> None:
-        """Let virtual time pass."""
-        clock = self._world.clock
-        due = clock.now() + seconds
-        while (left := clock.real_seconds_until(due)) > 0:
-            time.sleep(min(left, _SLICE_S))
-
     # --- its own -------------------------------------------------------------------------------
 
     def _own(self, name: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -168,7 +171,7 @@ class Cloud:
             elif (method, name) == ("GET", "calls"):
                 told = list(self._calls)
             elif (method, name) == ("GET", "alive"):
-                told = self._emr.alive()
+                told = [*self._emr.alive(), *self._databricks.alive()]
             elif (method, name) == ("GET", "config"):
                 told = as_json(world.config)
             elif (method, name) == ("PUT", "faults"):
@@ -210,13 +213,6 @@ def server_of(application: Cloud, listening: socket.socket) -> BaseWSGIServer:
     return make_server(
         host, port, application, threaded=True, request_handler=Handler, fd=listening.fileno()
     )
-
-
-def _hang_up(environ: Environ) -> None:
-    """Close the connection without a word. Raises ConnectionResetError, which ends the request."""
-    connection = environ["werkzeug.socket"]
-    connection.shutdown(socket.SHUT_RDWR)
-    raise ConnectionResetError("the reply was lost, by a fault rule")
 
 
 def _refusal(fault: FaultRule, *, s3: bool) -> ApiError:
@@ -267,12 +263,8 @@ def _json(
         "x-amzn-RequestId": str(uuid.uuid4()),
         **(headers or {}),
     }
-    start_response(f"{status} {_WORDS.get(status, 'Error')}", list(given.items()))
+    start_response(f"{status} {WORDS.get(status, 'Error')}", list(given.items()))
     return [content]
-
-
-_WORDS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found"}
-_WORDS |= {500: "Internal Server Error", 503: "Slow Down"}
 
 
 def _aws_error(start_response: StartResponse, error: ApiError) -> list[bytes]:
@@ -288,5 +280,5 @@ def _s3_error(start_response: StartResponse, error: ApiError, environ: Environ) 
     if environ["REQUEST_METHOD"] == "HEAD":
         content = b""
     headers = [("Content-Type", "application/xml"), ("Content-Length", str(len(content)))]
-    start_response(f"{error.status} {_WORDS.get(error.status, 'Error')}", headers)
+    start_response(f"{error.status} {WORDS.get(error.status, 'Error')}", headers)
     return [content]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from ascii_hydra.config.schema import (
     DatabricksCluster,
+    DatabricksEngine,
     EmrCluster,
     EmrEngine,
     PySparkCluster,
@@ -27,6 +27,7 @@ from ascii_hydra.engines.step_run import planned_run
 from ascii_hydra.report.progress import nearby, wide_console
 
 if TYPE_CHECKING:
+    from ascii_hydra.engines.databricks.databricks_request import DatabricksRequest
     from ascii_hydra.engines.emr.emr_request import EmrRequest
 
 _WIDTH = 110
@@ -63,21 +64,26 @@ def show_plan(settings: Settings, console: Console | None = None) -> None:
 
 
 def _shown(
-    step: StepSettings, asked: LocalRequest | EmrRequest | None, clusters: dict[str, str]
+    step: StepSettings,
+    asked: LocalRequest | EmrRequest | DatabricksRequest,
+    firsts: dict[str, str],
 ) -> str:
-    """A request as text. `clusters` keeps which step is the first to ask for a shared cluster."""
-    if asked is None:
-        text = f"engine={step.engine.name.value} cannot render its request yet; it will be from"
-        spec = {"engine": asdict(step.engine), "cluster": asdict(step.cluster)}
-        return f"{text}\n{json.dumps(spec, indent=2)}"
+    """A request as text. `firsts` keeps which step is the first to ask for what steps share."""
     if isinstance(asked, LocalRequest):
         conf = [w for k, v in asked.spark_conf.items() for w in ("--spark-conf", f"{k}={v}")]
         return shlex.join(["python", asked.script, *asked.arguments, *conf])
+    from ascii_hydra.engines.emr.emr_request import EmrRequest
+
     data = asked.as_json()
-    if asked.shared and asked.run_job_flow is not None:
-        first = clusters.setdefault(json.dumps(asked.run_job_flow, sort_keys=True), step.name)
+    if isinstance(asked, EmrRequest) and asked.shared and asked.run_job_flow is not None:
+        first = firsts.setdefault(json.dumps(data["RunJobFlow"], sort_keys=True), step.name)
         if first != step.name:
             data["RunJobFlow"] = f"that of {first}, whose cluster it shares"
+    for number, pool in enumerate(data.get("instance-pools/create", [])):
+        first = firsts.setdefault(json.dumps(pool, sort_keys=True), step.name)
+        if first != step.name:
+            name = pool["instance_pool_name"]
+            data["instance-pools/create"][number] = f"{name}: that of {first}, which it shares"
     return compact_json(data)
 
 
@@ -121,8 +127,29 @@ def computing(step: StepSettings) -> str:
         case EmrCluster():
             return _emr_computing(step, cluster)
         case DatabricksCluster():
-            return f"{cluster.workers} x {cluster.worker_node_type} + {cluster.driver_node_type}"
+            return _databricks_computing(step, cluster)
     return f"{cluster.workers} workers"
+
+
+def _databricks_computing(step: StepSettings, cluster: DatabricksCluster) -> str:
+    engine = step.engine
+    assert isinstance(engine, DatabricksEngine)
+    if engine.serverless:
+        return "serverless"
+    if engine.cluster_id is not None:
+        return f"existing cluster {engine.cluster_id}"
+    from ascii_hydra.engines.databricks.cluster_spec import shares_pools, spot_workers, workers_of
+
+    total, spot = workers_of(cluster), spot_workers(cluster)
+    grown = f" to {cluster.max_workers}" if (cluster.max_workers or 0) > total else ""
+    photon = ", Photon" if cluster.photon else ""
+    if cluster.pool_id is not None:
+        driver = cluster.driver_pool_id or cluster.pool_id
+        return f"{total}{grown} of pool {cluster.pool_id} + 1 of pool {driver}{photon}"
+    told = f" ({spot} spot)" if spot else ""
+    pools = ", shared pools" if shares_pools(step) else ""
+    workers = f"{total}{grown} x {cluster.worker_node_type}{told}"
+    return f"{workers} + {cluster.driver_node_type}{photon}{pools}"
 
 
 def _emr_computing(step: StepSettings, cluster: EmrCluster) -> str:

@@ -208,13 +208,18 @@ def show(outcome: Outcome, console: Console | None = None) -> None:
         if one.error is not None:
             name = _named(one.step, one.partition)
             console.print(f"\n[red]{escape(name)} {one.ending.value}[/red]")
-            console.print(_shortened(one.error), markup=False, highlight=False)
+            _print_whole(console, _shortened(one.error))
     if outcome.error is not None:
         gap = "\n" if outcome.steps else ""
-        console.print(f"{gap}{outcome.error}", markup=False, highlight=False)
+        _print_whole(console, f"{gap}{outcome.error}")
     if outcome.steps:
         total = _seconds(outcome.duration_s or 0.0)
         console.print(f"\n{outcome.ending.value} in {total}; history: make start", highlight=False)
+
+
+def _print_whole(console: Console, text: str) -> None:
+    # Words are kept together on a terminal; what is piped has its lines as they are.
+    console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
 def _shortened(text: str) -> str:

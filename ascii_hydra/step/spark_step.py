@@ -15,6 +15,7 @@ The syntax here stays within Python 3.9, the oldest Python that a supported clus
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import sys
@@ -32,7 +33,7 @@ from dagster_pipes import (
 )
 
 from ascii_hydra.step.choices import Engine, ExecutionMode
-from ascii_hydra.step.hadoop_messages import opened_pipes
+from ascii_hydra.step.folder_messages import opened_pipes
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -55,6 +56,7 @@ class StepArguments:
         py_files: Python files that the executors must be able to import.
         pipes_context: Dagster's encoded context, or None when started by hand.
         pipes_messages: where to report to, encoded, or None when started by hand.
+        payload: names the Python code that this run was submitted with, or None.
     """
 
     engine: Engine
@@ -68,6 +70,7 @@ class StepArguments:
     py_files: Tuple[str, ...]
     pipes_context: Optional[str]
     pipes_messages: Optional[str]
+    payload: Optional[str] = None
 
     @classmethod
     def parsed(cls, argv: Sequence[str]) -> StepArguments:
@@ -84,6 +87,7 @@ class StepArguments:
         parser.add_argument("--parameter", action="append", default=[], metavar="NAME=JSON")
         parser.add_argument("--spark-conf", action="append", default=[], metavar="KEY=VALUE")
         parser.add_argument("--py-file", action="append", default=[], metavar="PATH")
+        parser.add_argument("--payload", default=None, metavar="DIGEST")
         parser.add_argument(DAGSTER_PIPES_CONTEXT_CLI_ARGUMENT, dest="pipes_context", default=None)
         parser.add_argument(
             DAGSTER_PIPES_MESSAGES_CLI_ARGUMENT, dest="pipes_messages", default=None
@@ -115,6 +119,7 @@ class StepArguments:
             py_files=tuple(given.py_file),
             pipes_context=given.pipes_context,
             pipes_messages=given.pipes_messages,
+            payload=given.payload,
         )
 
 
@@ -184,8 +189,12 @@ class SparkStep:
         Spark's own exit state says the same.
         """
         arguments = StepArguments.parsed(sys.argv[1:] if argv is None else argv)
+        _check_payload(arguments.payload)
         step = cls(arguments)
-        with opened_pipes(_ArgumentsLoader(arguments)) as context:
+        # Databricks' driver process and its session serve others too. Whoever ends one of them
+        # makes the run fail.
+        ours = arguments.engine is not Engine.databricks
+        with opened_pipes(_ArgumentsLoader(arguments), spark_is_ours=ours) as context:
             spark = _session(cls.__name__, arguments)
             try:
                 step.execute_business_logic(
@@ -196,14 +205,35 @@ class SparkStep:
                     engine=arguments.engine,
                 )
             finally:
-                # Databricks ends the session itself; stopping it there makes the run fail.
-                if arguments.engine is not Engine.databricks:
+                if ours:
                     spark.stop()
-        if "PYSPARK_GATEWAY_PORT" in os.environ:
+        if ours and "PYSPARK_GATEWAY_PORT" in os.environ:
             # The JVM is not ours and nothing is left to do: skip the interpreter's slow farewell.
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(0)
+
+
+class PayloadError(Exception):
+    """The Python code that is installed here is not the one that the step was submitted with."""
+
+
+def _check_payload(submitted: Optional[str]) -> None:
+    """Databricks installs a step's code as a wheel; a cluster that ran another step before may keep
+    that step's."""
+    if submitted is None:
+        return
+    try:
+        # In the wheel alone.
+        installed = importlib.import_module("ascii_hydra_payload").DIGEST
+    except ImportError:
+        installed = "none"
+    if installed != submitted:
+        raise PayloadError(
+            "the step was submitted with the Python code {}, and installed here is {}. A cluster"
+            " keeps what was installed on it before: restart it, or let the step have a cluster of"
+            " its own (engine.cluster_id=null).".format(submitted, installed)
+        )
 
 
 class _ArgumentsLoader(PipesParamsLoader):
@@ -242,10 +272,16 @@ class _ArgumentsLoader(PipesParamsLoader):
 def _session(name: str, arguments: StepArguments) -> SparkSession:
     from pyspark.sql import SparkSession
 
-    builder = SparkSession.builder.appName(name)  # type: ignore[attr-defined,unused-ignore]
+    builder: Any = SparkSession.builder
+    ours = arguments.engine is not Engine.databricks
+    if ours:
+        builder = builder.appName(name)
+    # To a session that is there, those are applied that can be set while it runs.
     for key, value in arguments.spark_conf.items():
         builder = builder.config(key, value)
     spark: SparkSession = builder.getOrCreate()
-    for path in arguments.py_files:
-        spark.sparkContext.addPyFile(path)
+    if ours:
+        # Databricks has installed them as a wheel; Spark Connect has no SparkContext.
+        for path in arguments.py_files:
+            spark.sparkContext.addPyFile(path)
     return spark

@@ -249,6 +249,8 @@ def test_no_secret_reaches_a_file_or_the_terminal(
 
 
 def test_launching_is_refused_by_engine_not_by_row() -> None:
-    config = settled("engine=databricks", "mode=full", "mode.bucket=mine", "action=plan").config
+    address = "endpoint.url=http://minio:9000"
+    words = ("engine=databricks", "mode=full", "mode.bucket=mine", "action=plan", address)
+    config = settled(*words).config
     engines = dict.fromkeys(("a", "b"), config.engine)
-    assert [one.where for one in launch_problems(config, engines)] == ["engine=databricks"]
+    assert [one.where for one in launch_problems(config, engines)] == [address]

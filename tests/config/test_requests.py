@@ -14,6 +14,7 @@ from ascii_hydra.config.compose import composed, conf_folder
 from ascii_hydra.config.problems import ConfigError
 from ascii_hydra.config.schema import ClusterSize
 from ascii_hydra.config.settle import Settings, settle, settled_step
+from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.local_request import LocalRequest
 from ascii_hydra.engines.request import request
 from ascii_hydra.engines.step_run import output_folder, planned_run
@@ -73,19 +74,18 @@ def test_a_request_is_json_and_the_script_reads_its_arguments() -> None:
     assert given.inputs["nodes"].endswith("/webgraph/nodes/query=<query>")
 
 
-@pytest.mark.parametrize("engine", ["pyspark", "emr"])
+@pytest.mark.parametrize("engine", ["pyspark", "emr", "databricks"])
 def test_the_script_is_told_the_same_on_every_engine(engine: str) -> None:
     words = ("pipeline=webgraph", f"engine={engine}", "mode=full", "action=plan")
     settings = settled(*words)
     run = planned_run(settings, settings.steps["graph"])
     asked = request(run)
-    given = (
-        asked.arguments
-        if isinstance(asked, LocalRequest)
-        else tuple(asked.step_config["HadoopJarStep"]["Args"])
-        if asked is not None
-        else ()
-    )
+    if isinstance(asked, LocalRequest):
+        given = asked.arguments
+    elif isinstance(asked, EmrRequest):
+        given = tuple(asked.step_config["HadoopJarStep"]["Args"])
+    else:
+        given = tuple(asked.task["spark_python_task"]["parameters"])
     at = given.index("--engine")
     assert given[at + 1] == engine
     told = StepArguments.parsed(given[at:])

@@ -12,7 +12,6 @@ import pytest
 from tests.conftest import PROJECT, CommandLine
 
 ENGINES = "pyspark, emr or databricks"
-NOT_YET = "cannot be launched yet; --cfg job and action=plan work."
 LOCAL_ONLY = (
     "mode=small_dev_sample_local: reads files on this machine; engine={} cannot see them."
     " Use mode=small_dev_sample_s3, or engine=pyspark."
@@ -196,8 +195,10 @@ def errors(*problems: str) -> str:
         ),
         pytest.param(
             ["engine=databricks", "mode=small_dev_sample_s3", "mode.bucket=mine"],
-            f"engine=databricks: {NOT_YET} Use engine=pyspark or engine=emr.\n",
-            id="not_there_yet_databricks",
+            "DATABRICKS_HOST, DATABRICKS_CLIENT_ID, DATABRICKS_CLIENT_SECRET: there are no"
+            " credentials for Databricks. Set all three, or log in otherwise (databricks auth"
+            " login); or rehearse without any: endpoint=rehearsal.\n",
+            id="databricks_without_credentials",
         ),
         pytest.param(
             ["endpoint=rehearsal", "endpoint.url=https://s3.example.org"],
@@ -208,8 +209,8 @@ def errors(*problems: str) -> str:
         ),
         pytest.param(
             ["engine=emr", "mode=full", "endpoint.url=http://minio:9000"],
-            "endpoint.url=http://minio:9000: is a service compatible with S3, and engine=emr is AWS"
-            " alone: leave the url out, or use engine=pyspark.\n",
+            "endpoint.url=http://minio:9000: is a service compatible with S3, which engine=emr"
+            " does not reach: leave the url out, or use engine=pyspark.\n",
             id="emr_at_a_service_like_s3",
         ),
         pytest.param(

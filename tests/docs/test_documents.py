@@ -130,14 +130,25 @@ def test_readme_commands_that_plan_or_show(project: Path, in_project: dict[str, 
         shell(f"{command} action=plan", project, in_project)
 
 
-def test_settings_that_the_guide_to_engines_shows() -> None:
+@pytest.mark.parametrize(
+    ("engine", "section", "config", "at_least"),
+    [
+        ("emr", "EMR on EC2", "{Instances: {Ec2KeyName: mine}}", 9),
+        ("databricks", "Databricks", "{num_workers: 3}", 7),
+    ],
+)
+def test_settings_that_the_guide_to_engines_shows(
+    engine: str, section: str, config: str, at_least: int
+) -> None:
     text = (PROJECT / "docs" / "engines.md").read_text(encoding="utf-8")
-    shown = [one for one in re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE) if "=" in one]
-    assert len(shown) > 8
-    for one in shown:
-        typed = one.replace("STEP", "step_1").replace("{...}", "{Instances: {Ec2KeyName: mine}}")
+    text = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    shown = re.findall(r"^\| (`[^|]+`) \|", text, re.MULTILINE)
+    settable = [one for row in shown for one in re.findall(r"`([^`]+)`", row) if "=" in one]
+    assert len(settable) >= at_least
+    for one in settable:
+        typed = one.replace("STEP", "step_1").replace("{...}", config)
         words = re.findall(r"\S+=(?:{.*}|\[.*\]|\S+)", typed)
-        overrides = ["engine=emr", "mode=full", "action=plan", *words]
+        overrides = [f"engine={engine}", "mode=full", "action=plan", *words]
         settings = settle(composed(overrides), overrides)
         assert list(request_problems(settings)) == [], one
 

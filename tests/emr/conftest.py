@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -27,7 +28,8 @@ from ascii_hydra.engines.emr.client import EmrClient
 from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.emr.shared import close_shared
 from ascii_hydra.engines.payload import Upload, step_runtime
-from ascii_hydra.engines.s3_messages import PipesFolder
+from ascii_hydra.engines.pipes_folder import PipesFolder
+from ascii_hydra.engines.s3_store import S3Store
 from ascii_hydra.rehearsal.clock import RehearsalClock
 from ascii_hydra.rehearsal.started import started
 
@@ -36,7 +38,7 @@ ROOT = f"s3://{BUCKET}/ascii_hydra"
 PIPES = """
 import os, sys, time
 from dagster_pipes import PipesCliArgsParamsLoader
-from ascii_hydra.step.hadoop_messages import opened_pipes
+from ascii_hydra.step.folder_messages import opened_pipes
 def opened():
     return opened_pipes(PipesCliArgsParamsLoader())
 """
@@ -69,11 +71,11 @@ class Cloud:
     def clock(self) -> RehearsalClock:
         return RehearsalClock(self.url)
 
-    @property
+    @cached_property
     def emr(self) -> Any:
         return aws_client("emr", self.place)
 
-    @property
+    @cached_property
     def s3(self) -> Any:
         return aws_client("s3", self.place)
 
@@ -138,7 +140,9 @@ def running_cloud() -> Iterator[Cloud]:
 def cloud(running_cloud: Cloud) -> Iterator[Cloud]:
     """The cloud; after the test nothing is alive in it, and no step's process is left."""
     running_cloud.behave()
-    PipesFolder(running_cloud.place, f"{ROOT}/pipes").delete()  # a killed process leaves its own
+    PipesFolder(
+        S3Store(running_cloud.place), f"{ROOT}/pipes"
+    ).delete()  # a killed process leaves its own
     running_cloud.forget()
     yield running_cloud
     close_shared()
@@ -323,7 +327,6 @@ import sys
 import dagster as dg
 from ascii_hydra.aws.client import Place
 from ascii_hydra.engines.emr.client import EmrClient
-from ascii_hydra.engines.s3_messages import PipesFolder
 from ascii_hydra.rehearsal.clock import RehearsalClock
 from tests.emr.conftest import request
 

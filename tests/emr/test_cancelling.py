@@ -16,7 +16,8 @@ from ascii_hydra.engines.emr.cluster_logs import ClusterLogs
 from ascii_hydra.engines.emr.ending import cancelled_step
 from ascii_hydra.engines.payload import Libraries, Upload
 from ascii_hydra.engines.payload_upload import ensure_uploaded
-from ascii_hydra.engines.s3_messages import PipesFolder, S3ContextInjector
+from ascii_hydra.engines.pipes_folder import FolderContextInjector, PipesFolder
+from ascii_hydra.engines.s3_store import S3Store
 from tests.emr.conftest import BUCKET, ROOT, _java, until
 
 # What an unwilling driver does: it goes on whatever happens in it, and writes.
@@ -92,8 +93,8 @@ def test_a_refused_cancellation_is_said_and_the_step_stays_asked(bench, cloud):
 
 
 def test_a_folder_is_kept_if_the_end_was_not_seen(cloud):
-    folder, warned = PipesFolder(cloud.place, f"{ROOT}/pipes/unseen"), []
-    injector = S3ContextInjector(folder, warned.append)
+    folder, warned = PipesFolder(S3Store(cloud.place), f"{ROOT}/pipes/unseen"), []
+    injector = FolderContextInjector(folder, warned.append)
     with injector.inject_context({}):
         injector.end_unseen()
     names = sorted(one.rsplit("/", 1)[1] for one in cloud.keys("pipes/unseen/"))
@@ -143,7 +144,7 @@ def test_a_stop_ends_pip(cloud, monkeypatch):
 
     def run() -> None:
         with pytest.raises(InterruptedError):
-            ensure_uploaded([upload], cloud.place, stop, lambda _: None)
+            ensure_uploaded([upload], S3Store(cloud.place), stop, lambda _: None)
         ended.append(True)
 
     with socket.create_server(("127.0.0.1", 0)) as index:

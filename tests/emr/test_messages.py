@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from functools import cache
 
 import dagster as dg
 import pytest
@@ -18,12 +18,13 @@ from moto.server import ThreadedMotoServer
 from ascii_hydra.aws.client import Place, aws_client
 from ascii_hydra.engines.payload import Upload
 from ascii_hydra.engines.payload_upload import UploadError, ensure_uploaded
-from ascii_hydra.engines.s3_messages import (
+from ascii_hydra.engines.pipes_folder import (
+    FolderContextInjector,
+    FolderReader,
     MessagesUnreadableError,
     PipesFolder,
-    S3ContextInjector,
-    S3Reader,
 )
+from ascii_hydra.engines.s3_store import S3Store
 
 BUCKET = "messages"
 
@@ -44,11 +45,14 @@ def keys(place: Place, prefix: str = "") -> list[str]:
     return [one["Key"] for one in found.get("Contents", ())]
 
 
+@cache
+def store(place: Place) -> S3Store:
+    return S3Store(place)  # a new client takes a quarter of a second
+
+
 def put(place: Place, uri: str, number: int, *messages: dict) -> None:
-    lines = "".join(json.dumps(one) + "\n" for one in messages)
-    aws_client("s3", place).put_object(
-        Bucket=BUCKET, Key=f"{urlsplit(uri).path[1:]}/messages/{number}.json", Body=lines
-    )
+    lines = "".join(json.dumps(one) + "\n" for one in messages) + "\n"
+    store(place).write(f"{uri}/messages/{number}.json", lines.encode())
 
 
 def message(method: str, **params) -> dict:
@@ -73,11 +77,11 @@ def materialized(place: Place, name: str, uri: str, act, folder=None):
 
     @dg.asset(name=name)
     def made(context):
-        own = folder or PipesFolder(place, uri)
-        reader = S3Reader(own, warned.append)
+        own = folder or PipesFolder(S3Store(place), uri)
+        reader = FolderReader(own, warned.append)
         with dg.open_pipes_session(
             context=context,
-            context_injector=S3ContextInjector(own, warned.append),
+            context_injector=FolderContextInjector(own, warned.append),
             message_reader=reader,
         ) as session:
             act(reader)
@@ -98,7 +102,7 @@ def test_two_sessions_at_once_each_get_their_own(place):
     def run(name: str, count: int) -> None:
         uri = f"s3://{BUCKET}/pipes/{name}"
 
-        def act(reader: S3Reader) -> None:
+        def act(reader: FolderReader) -> None:
             put(place, uri, 1, opened(), rows(name, count))
             put(place, uri, 2, message("closed"))
             assert reader.closed.wait(10)
@@ -122,7 +126,7 @@ def test_a_backlog_is_read_at_once_when_the_step_has_ended(place):
     """R3, R7: the stock reader takes one chunk a second, then gives up."""
     uri = f"s3://{BUCKET}/pipes/backlog"
 
-    def act(reader: S3Reader) -> None:
+    def act(reader: FolderReader) -> None:
         for number in range(2, 42):
             put(place, uri, number, message("log", message=str(number), level="INFO"))
         put(place, uri, 42, rows("backlog", 7), message("closed"))
@@ -139,7 +143,7 @@ def test_a_line_that_is_no_message_is_counted_and_ends_nothing(place):
     """R8."""
     uri = f"s3://{BUCKET}/pipes/noisy"
 
-    def act(_: S3Reader) -> None:
+    def act(_: FolderReader) -> None:
         put(place, uri, 1, opened(), {"no": "message"})
         put(place, uri, 2, message("closed"))
 
@@ -152,7 +156,7 @@ def test_context_and_messages_are_deleted_after_a_failure_too(place):
     """R4, R5."""
     uri = f"s3://{BUCKET}/pipes/failing"
 
-    def act(_: S3Reader) -> None:
+    def act(_: FolderReader) -> None:
         assert keys(place, "pipes/failing/") == ["pipes/failing/context.json"]
         put(place, uri, 1, opened())
         raise RuntimeError("the step is lost")
@@ -164,10 +168,10 @@ def test_context_and_messages_are_deleted_after_a_failure_too(place):
 
 def test_what_s3_refuses_is_a_fault_and_no_missing_message(place):
     """R4: the stock reader takes every refusal for "not there yet"."""
-    bad = PipesFolder(place, "s3://there-is-no-such-bucket/pipes/x")
-    reader = S3Reader(bad, lambda _: None)
+    bad = PipesFolder(S3Store(place), "s3://there-is-no-such-bucket/pipes/x")
+    reader = FolderReader(bad, lambda _: None)
     with reader.read_messages(None) as params:  # type: ignore[arg-type]
-        assert params == {"hadoop_uri": bad.uri}
+        assert params == {"folder": bad.uri}
         reader.drain()
     assert isinstance(reader.fault, MessagesUnreadableError)
     assert "NoSuchBucket" in str(reader.fault)
@@ -182,7 +186,7 @@ def test_an_outage_of_s3_is_waited_for():
     aws_client("s3", place).create_bucket(Bucket=BUCKET)
     uri = f"s3://{BUCKET}/pipes/outage"
 
-    def act(reader: S3Reader) -> None:
+    def act(reader: FolderReader) -> None:
         nonlocal server
         put(place, uri, 1, opened())
         server.stop()
@@ -201,11 +205,12 @@ def test_an_outage_of_s3_is_waited_for():
 
 WRITER = """
 import os, sys, time
-from ascii_hydra.step.hadoop_messages import HadoopChannel, HadoopFolder
+from ascii_hydra.step.folder_files import HadoopFolder
+from ascii_hydra.step.folder_messages import FolderChannel
 folder = sys.argv[1]
 with open(folder + "/messages", "w"):
     pass  # a file where the folder should be: nothing can be written
-channel = HadoopChannel(HadoopFolder("file://" + folder))
+channel = FolderChannel(HadoopFolder("file://" + folder))
 channel.start()
 channel.write_message({"number": 1})
 time.sleep(1.5)
@@ -229,7 +234,8 @@ def test_a_writer_that_fails_keeps_its_messages(tmp_path):
     assert "messages are kept back" in done.stderr
     chunks = sorted((tmp_path / "messages").glob("*.json"), key=lambda one: int(one.stem))
     assert [one.stem for one in chunks] == [str(number + 1) for number in range(len(chunks))]
-    lines = [line for one in chunks for line in one.read_text().splitlines()]
+    lines = [line for one in chunks for line in one.read_text().splitlines() if line]
+    assert all(one.read_bytes().endswith(b"\n\n") for one in chunks)
     assert [json.loads(line)["number"] for line in lines] == [1, 2, 3]
 
 
@@ -240,11 +246,11 @@ def test_a_payload_is_uploaded_once(place, tmp_path):
         Upload(f"s3://{BUCKET}/payload/1/script.py", path=file),
         *(Upload(f"s3://{BUCKET}/payload/2/{n}.zip", content=b"zip") for n in range(10)),
     ]
-    ensure_uploaded(uploads, place, threading.Event(), lambda _: None)
+    ensure_uploaded(uploads, S3Store(place), threading.Event(), lambda _: None)
     s3 = aws_client("s3", place)
     head = s3.head_object(Bucket=BUCKET, Key="payload/1/script.py")
     file.write_text("what is there is not written again")
-    ensure_uploaded(uploads, place, threading.Event(), lambda _: None)
+    ensure_uploaded(uploads, S3Store(place), threading.Event(), lambda _: None)
     again = s3.head_object(Bucket=BUCKET, Key="payload/1/script.py")
     assert again["LastModified"] == head["LastModified"]
     assert len(keys(place, "payload/2/")) == 10
@@ -253,14 +259,16 @@ def test_a_payload_is_uploaded_once(place, tmp_path):
 def test_an_upload_that_s3_refuses_says_what_to_do(place):
     upload = Upload("s3://there-is-no-such-bucket/payload/1/x", content=b"x")
     with pytest.raises(UploadError, match="make the bucket there-is-no-such-bucket, or set engine"):
-        ensure_uploaded([upload], place, threading.Event(), lambda _: None)
+        ensure_uploaded([upload], S3Store(place), threading.Event(), lambda _: None)
 
 
 def test_uploading_stops(place):
     stop = threading.Event()
     stop.set()
     with pytest.raises(InterruptedError):
-        ensure_uploaded([Upload(f"s3://{BUCKET}/x", content=b"x")], place, stop, lambda _: None)
+        ensure_uploaded(
+            [Upload(f"s3://{BUCKET}/x", content=b"x")], S3Store(place), stop, lambda _: None
+        )
 
 
 def test_credentials_that_expire_are_an_outage(cloud):
@@ -268,13 +276,13 @@ def test_credentials_that_expire_are_an_outage(cloud):
     uri = "s3://tests/ascii_hydra/pipes/expiring"
     expired = {"target": "s3:GetObject", "effect": "refused", "code": "ExpiredToken"}
 
-    def act(reader: S3Reader) -> None:
+    def act(reader: FolderReader) -> None:
         cloud.behave({**expired, "times": 2})
         for number, lines in ((1, [opened()]), (2, [rows("expiring", 3), message("closed")])):
             cloud.s3.put_object(
                 Bucket="tests",
                 Key=f"ascii_hydra/pipes/expiring/messages/{number}.json",
-                Body="".join(json.dumps(one) + "\n" for one in lines),
+                Body="".join(json.dumps(one) + "\n" for one in lines) + "\n",
             )
         assert reader.closed.wait(20)
 

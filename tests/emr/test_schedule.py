@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from ascii_hydra.engines.emr.watcher import pause_s
+from ascii_hydra.engines.watched import pause_s
 
 
 def looks(until_s: float, longest_s: float) -> list[float]:

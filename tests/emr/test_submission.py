@@ -15,8 +15,9 @@ from ascii_hydra.engines.emr.job import Job, UnusableClusterError
 from ascii_hydra.engines.emr.lifetime import LIFETIME_ACTION, submitted_identity
 from ascii_hydra.engines.emr.submission import UnclearError
 from ascii_hydra.engines.identity import Identity
-from ascii_hydra.engines.s3_messages import PipesFolder, S3ContextInjector, S3Reader
-from ascii_hydra.step.hadoop_messages import FOLDER_KEY
+from ascii_hydra.engines.pipes_folder import FolderContextInjector, FolderReader, PipesFolder
+from ascii_hydra.engines.s3_store import S3Store
+from ascii_hydra.step.folder_messages import FOLDER_KEY
 from tests.emr.conftest import ROOT, until
 
 TOKEN = "0123456789ab"
@@ -324,20 +325,20 @@ def test_credentials_that_expire_while_a_step_is_watched_are_an_outage(bench, cl
 
 def test_messages_are_read_on_with_new_credentials(cloud):
     """The client that had the old ones is not asked again."""
-    folder, warned = PipesFolder(cloud.place, f"{ROOT}/pipes/lapsed"), []
+    folder, warned = PipesFolder(S3Store(cloud.place), f"{ROOT}/pipes/lapsed"), []
     cloud.behave(fault("s3:GetObject", "refused", code="ExpiredToken", after=1, times=2))
     message = {"__dagster_pipes_version": "0.1", "method": "closed", "params": {}}
 
     @dg.asset
     def lapsed(context):
-        reader = S3Reader(folder, warned.append)
+        reader = FolderReader(folder, warned.append)
         with dg.open_pipes_session(
             context=context,
-            context_injector=S3ContextInjector(folder, warned.append),
+            context_injector=FolderContextInjector(folder, warned.append),
             message_reader=reader,
         ) as session:
             until(lambda: warned)
-            folder.write("messages/1.json", json.dumps(message).encode())
+            folder.write("messages/1.json", json.dumps(message).encode() + b"\n\n")
             assert reader.closed.wait(30)
         assert reader.fault is None
         return session.get_results()

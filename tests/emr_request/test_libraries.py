@@ -96,6 +96,23 @@ def test_the_architecture_is_that_of_the_workers() -> None:
     assert platforms(*graviton, "endpoint=rehearsal") == ()
 
 
+def test_libraries_of_the_engine_are_every_steps_and_the_steps_own_version_wins() -> None:
+    shared = "engine.libraries=['six==1.16.0','attrs==23.1.0']"
+    (archive,) = [one for one in asked(run_of(shared)).uploads if one.libraries is not None]
+    assert archive.libraries is not None
+    assert archive.libraries.requirements == ("attrs==23.1.0", "six==1.16.0")
+    run = run_of(shared, libraries=("Six==1.17.0",))
+    (archive,) = [one for one in asked(run).uploads if one.libraries is not None]
+    assert archive.libraries is not None
+    assert archive.libraries.requirements == ("Six==1.17.0", "attrs==23.1.0")
+    with pytest.raises(ConfigError) as fault:
+        asked(run_of("engine.libraries=[no such]", libraries=("nosuchlibrary",)))
+    assert [one.where for one in fault.value.problems] == [
+        "engine.libraries[0]=no such",
+        "pipeline.steps.step_1.libraries[0]=nosuchlibrary",
+    ]
+
+
 def test_a_wheel_is_gathered_without_an_index(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from botocore.config import Config
 from ascii_hydra.config.schema import FaultEffect, FaultRule, RehearsalConfig
 from ascii_hydra.rehearsal.settings import as_json
 from ascii_hydra.rehearsal.started import started
+from tests.rehearsal.workspace import Workspace, client
 
 REGION = "us-east-1"
 BUCKET = "rehearsed"
@@ -192,8 +193,8 @@ def step_processes() -> list[str]:
             line = " ".join(process.cmdline())
         except psutil.Error:
             continue
-        if "application_" in line:
-            found.append(line[:200])
+        if "application_" in line or "/run_" in line:
+            found.append(line[:600])
     return found
 
 
@@ -229,10 +230,15 @@ def cloud(_cloud: Rehearsed) -> Iterator[Rehearsed]:
     assert step_processes() == []
 
 
+def _clusters(cloud: Rehearsed) -> list[str]:
+    """EMR's; a workspace's are looked after where it is tested."""
+    return [one for one in cloud.get("alive") if one.startswith("j-")]
+
+
 def _living(cloud: Rehearsed) -> list[str]:
     """The clusters that are left when those that end had the time for it."""
     deadline = time.monotonic() + 10
-    while (left := cloud.get("alive")) and time.monotonic() < deadline:
+    while (left := _clusters(cloud)) and time.monotonic() < deadline:
         states = [cloud.status(one)["State"] for one in left]
         if "TERMINATING" not in states:
             break
@@ -249,3 +255,26 @@ def uploaded(cloud: Rehearsed, tmp_path: Path) -> Callable[[str, bytes], str]:
         return f"s3://{BUCKET}/files/{name}"
 
     return upload
+
+
+@pytest.fixture
+def workspace(cloud: Rehearsed, _workspace: Workspace) -> Iterator[Workspace]:
+    """The cloud's workspace; afterwards nothing may live in it."""
+    yield _workspace
+    cloud.configure()
+    left = cloud.get("alive")
+    for one in left:  # or every later test would fail with this one
+        if one.startswith("run "):
+            _workspace.sdk.jobs.cancel_run(int(one.removeprefix("run ")))
+        elif "pool" in one:
+            _workspace.sdk.instance_pools.delete(one)
+        else:
+            _workspace.sdk.clusters.permanent_delete(one)
+    cloud.until(lambda: cloud.get("alive") == [])
+    assert left == []
+    cloud.until(lambda: step_processes() == [])
+
+
+@pytest.fixture(scope="session")
+def _workspace(_cloud: Rehearsed) -> Workspace:
+    return Workspace(_cloud, client(_cloud.url))

@@ -7,7 +7,11 @@ import time
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 
-from ascii_hydra.config.faults import EFFECTS, OPERATION_EFFECTS, impossible_fault
+from ascii_hydra.config.faults import (
+    DATABRICKS_EFFECTS,
+    EFFECTS,
+    impossible_fault,
+)
 from ascii_hydra.config.schema import FaultEffect, FaultRule
 from ascii_hydra.rehearsal.faults import Faults
 from tests.rehearsal.conftest import (
@@ -57,7 +61,9 @@ def test_an_effect_must_be_possible_where_it_is_asked_for() -> None:
         "target=cluster effect=throttled: allowed are bootstrap_failure, instance"
     )
     assert impossible_fault(rule("s3:GetObject", "throttled")) is None
-    everywhere = OPERATION_EFFECTS.union(*EFFECTS.values())
+    assert impossible_fault(rule("s3:GetObject", "expired")) is not None
+    assert impossible_fault(rule("databricks:clusters/get", "expired")) is None
+    everywhere = DATABRICKS_EFFECTS.union(*EFFECTS.values())
     assert everywhere == set(FaultEffect), "every effect can be had somewhere"
 
 

@@ -8,7 +8,12 @@ from dataclasses import fields
 import pytest
 
 from ascii_hydra.config.compose import composed
-from ascii_hydra.config.faults import EFFECTS, OPERATION_EFFECTS, impossible_fault
+from ascii_hydra.config.faults import (
+    DATABRICKS_EFFECTS,
+    EFFECTS,
+    OPERATION_EFFECTS,
+    impossible_fault,
+)
 from ascii_hydra.config.schema import FaultRule, RehearsalConfig
 from ascii_hydra.config.settle import settle
 from tests.conftest import PROJECT
@@ -22,9 +27,16 @@ def rehearsal(*overrides: str) -> RehearsalConfig:
 
 
 def test_every_fault_is_told() -> None:
-    told = set(re.findall(r"^\| (an operation|`\w+`) \| `(\w+)` \|", GUIDE, re.MULTILINE))
+    told = set(
+        re.findall(
+            r"^\| (an operation|`\w+`|`databricks:\.\.\.`) \| `(\w+)` \|", GUIDE, re.MULTILINE
+        )
+    )
     expected = {("an operation", effect.value) for effect in OPERATION_EFFECTS}
     expected |= {(f"`{on}`", effect.value) for on, among in EFFECTS.items() for effect in among}
+    expected |= {
+        ("`databricks:...`", effect.value) for effect in DATABRICKS_EFFECTS - OPERATION_EFFECTS
+    }
     assert told == expected
 
 

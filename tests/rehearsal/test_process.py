@@ -22,16 +22,22 @@ from ascii_hydra.rehearsal.started import RehearsalError, started
 from tests.rehearsal.conftest import BUCKET, FAST, Rehearsed
 
 SERVER = [sys.executable, "-m", "ascii_hydra.rehearsal"]
-# Starts a cloud, a cluster and a step that sleeps; then says which processes there are.
+# Starts a cloud, a step that sleeps on EMR and one on Databricks; then says which processes there
+# are. Nothing is waited for before the second: while the first executes, time is real.
 ORCHESTRATOR = """
 import json, sys, time, psutil
+from dataclasses import replace
 from ascii_hydra.rehearsal.started import started
-from tests.rehearsal.conftest import BUCKET, FAST, Rehearsed, drivers
-with started(FAST) as url:
+from tests.rehearsal.conftest import BUCKET, FAST, Rehearsed, drivers, step_processes
+from tests.rehearsal.workspace import SLEEPER, Workspace, client
+with started(replace(FAST, provisioning_seconds=0)) as url:
     cloud = Rehearsed(url)
     cloud.s3.create_bucket(Bucket=BUCKET)
     cluster = cloud.run(cloud.submit("import time\\nprint('x')\\ntime.sleep(600)"))
     cloud.until(drivers)
+    workspace = Workspace(cloud, client(url))
+    workspace.submit(workspace.body(SLEEPER))
+    cloud.until(lambda: [one for one in step_processes() if "boot.py" in one])
     found = psutil.Process().children(recursive=True)
     print(json.dumps([process.pid for process in found]), flush=True)
     sys.stdin.read()

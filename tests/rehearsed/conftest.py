@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 
 import pyarrow.dataset as ds
 import pytest
+from databricks.sdk.errors import NotFound
 
 from ascii_hydra.aws.client import Place, aws_client
 from ascii_hydra.config.schema import RehearsalConfig
+from ascii_hydra.databricks.workspace import Workspace, workspace_client
 from ascii_hydra.rehearsal.started import started
 
 
@@ -38,6 +40,14 @@ class Cloud:
         emr = aws_client("emr", self.place)
         listed = emr.list_clusters()["Clusters"]
         return [emr.describe_cluster(ClusterId=one["Id"])["Cluster"] for one in reversed(listed)]
+
+    def volume(self, folder: str) -> list[str]:
+        """Names of what is in a folder of a volume; empty if it is not there."""
+        files = workspace_client(Workspace(self.url)).files
+        try:
+            return [str(one.name) for one in files.list_directory_contents(folder)]
+        except NotFound:
+            return []
 
     def keys(self, bucket: str, prefix: str) -> list[str]:
         pages = aws_client("s3", self.place).get_paginator("list_objects_v2")

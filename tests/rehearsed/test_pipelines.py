@@ -1,26 +1,42 @@
-"""Both pipelines on the rehearsal cloud, through the command line: the rows of the local engine."""
+"""Both pipelines on the rehearsal clouds, from the command line: the rows of the local engine."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import CommandLine
+from tests.conftest import CommandLine, clean_environment
 from tests.rehearsed.conftest import Cloud, rows_of
 
-EMR = ("engine=emr", "mode=small_dev_sample_s3", "endpoint=rehearsal")
+REHEARSAL = ("mode=small_dev_sample_s3", "endpoint=rehearsal")
+EMR = ("engine=emr", *REHEARSAL)
 ROWS = (
     "pipeline.steps.step_1.parameters.rows="
     "{small_dev_sample_local: 2000, small_dev_sample_s3: 2000}"
 )
 PARTITIONS = "pipeline.partitions=[SAMPLE-2024-10,night_sky]"
 S3 = "s3a://ascii-hydra/small_dev_sample/output"
+SHARED = ("launch.reuse_cluster=run", "engine.idle_timeout_minutes=10000")
+TABLES = {
+    "two_steps": ["step_1", "step_2"],
+    "webgraph": [
+        "edges/crawl=SAMPLE-2024-10/links",
+        "edges/crawl=SAMPLE-2024-10/pages",
+        "nodes/query=night_sky/nodes",
+        "graph_aggr/crawl=SAMPLE-2024-10/query=night_sky",
+    ],
+}
+CHOSEN = {"two_steps": ROWS, "webgraph": PARTITIONS}
 
 
 def outcome_in(folder: Path) -> dict[str, object]:
-    (path,) = folder.glob("outputs/*/*-emr-*/result.json")
+    (path,) = folder.glob("outputs/*/*/result.json")
     found: dict[str, object] = json.loads(path.read_text())
     return found
 
@@ -40,20 +56,46 @@ def test_two_steps_on_a_cloud_of_their_own(command_line: CommandLine, tmp_path: 
     assert all(one["duration_s"] > 210 for one in steps)
 
 
-@pytest.mark.parametrize(
-    ("pipeline", "chosen", "tables", "steps"),
-    [
-        ("two_steps", ROWS, ["step_1", "step_2"], 2),
-        (
-            "webgraph",
-            PARTITIONS,
+@pytest.fixture(scope="module")
+def local_rows(
+    shared_home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, str], list[dict[str, object]]]:
+    """The rows of a table of a pipeline, made by the local engine; each pipeline runs once."""
+    data = tmp_path_factory.mktemp("local")
+
+    @cache
+    def made(pipeline: str) -> Path:
+        ended = subprocess.run(
             [
-                "edges/crawl=SAMPLE-2024-10/links",
-                "edges/crawl=SAMPLE-2024-10/pages",
-                "nodes/query=night_sky/nodes",
-                "graph_aggr/crawl=SAMPLE-2024-10/query=night_sky",
+                *(sys.executable, "-m", "ascii_hydra", f"pipeline={pipeline}", CHOSEN[pipeline]),
+                f"mode.output_root={data}",
             ],
-            4,
+            cwd=data,
+            env=clean_environment(shared_home),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return data / pipeline
+
+    return lambda pipeline, table: rows_of(made(pipeline) / table)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "words", "engines"),
+    [
+        pytest.param("two_steps", ["engine=emr", *SHARED], ["emr", "emr"], id="emr"),
+        pytest.param("two_steps", ["engine=databricks"], ["databricks"] * 2, id="databricks"),
+        pytest.param(
+            "webgraph", ["engine=databricks", *SHARED], ["databricks"] * 4, id="databricks_webgraph"
+        ),
+        pytest.param(
+            "webgraph",
+            ["engine=emr", "pipeline.steps.graph.engine=databricks", *SHARED],
+            ["emr", "emr", "databricks", "emr"],
+            id="both_clouds",
         ),
     ],
 )
@@ -61,39 +103,45 @@ def test_the_same_rows_as_on_this_machine(
     command_line: CommandLine,
     tmp_path: Path,
     cloud: Cloud,
+    local_rows: Callable[[str, str], list[dict[str, object]]],
     pipeline: str,
-    chosen: str,
-    tables: list[str],
-    steps: int,
+    words: list[str],
+    engines: list[str],
 ) -> None:
     before = len(cloud.clusters())
-    on_emr = command_line(
-        *EMR,
+    # Another one for each, so that no test finds the output of another.
+    output = f"mode.output_root={S3}/{tmp_path.name}"
+    ended = command_line(
+        *words,
+        *REHEARSAL,
         f"endpoint.url={cloud.url}",
-        "launch.reuse_cluster=run",
-        "engine.idle_timeout_minutes=120",  # our own time is 600 times as long there
         f"pipeline={pipeline}",
-        chosen,
+        CHOSEN[pipeline],
+        output,
         timeout_s=280,
     )
-    assert on_emr.returncode == 0, on_emr.stdout + on_emr.stderr
-    here = command_line(
-        f"pipeline={pipeline}", f"mode.output_root={tmp_path / 'data'}", chosen, timeout_s=120
-    )
-    assert here.returncode == 0, here.stdout + here.stderr
-    for table in tables:
-        there = cloud.rows(f"{S3}/{pipeline}/{table}", tmp_path / "downloaded")
-        expected = rows_of(tmp_path / "data" / pipeline / table)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    for table in TABLES[pipeline]:
+        there = cloud.rows(f"{S3}/{tmp_path.name}/{pipeline}/{table}", tmp_path / "downloaded")
+        expected = local_rows(pipeline, table)
         assert expected
         assert there == expected
-    # All steps shared one cluster, which nobody pays for any more.
-    (cluster,) = cloud.clusters()[before:]
-    assert cluster["Status"]["State"] == "TERMINATED"
     outcome = outcome_in(tmp_path)
-    ran = outcome["steps"]
-    assert isinstance(ran, list)
-    assert len(ran) == steps
+    steps = outcome["steps"]
+    assert isinstance(steps, list)
+    assert [one["engine"] for one in steps] == engines
+    # Those of EMR shared one cluster, which nobody pays for any more.
+    clusters = cloud.clusters()[before:]
+    assert [one["Status"]["State"] for one in clusters] == ["TERMINATED"] * ("emr" in engines)
+    if pipeline == "webgraph":  # two steps of the same partitions are one run, of whatever engines
+        run_ids = outcome["run_ids"]
+        assert isinstance(run_ids, list)
+        assert len(run_ids) == 3
     # Of the runs' own objects nothing is left, of their payload everything.
-    keys = cloud.keys("ascii-hydra", "ascii_hydra/")
-    assert not [one for one in keys if one.startswith("ascii_hydra/pipes/")]
-    assert [one for one in keys if one.startswith("ascii_hydra/payload/")]
+    if "emr" in engines:
+        keys = cloud.keys("ascii-hydra", "ascii_hydra/")
+        assert not [one for one in keys if one.startswith("ascii_hydra/pipes/")]
+        assert [one for one in keys if one.startswith("ascii_hydra/payload/")]
+    if "databricks" in engines:
+        assert "payload" in cloud.volume("/Volumes/main/default/ascii_hydra")
+        assert cloud.volume("/Volumes/main/default/ascii_hydra/pipes") == []

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ class Store:
     def place(self) -> Place:
         return Place("us-east-1", self.url, path_style=True)
 
-    @property
+    @cached_property
     def client(self) -> Any:
         return aws_client("s3", self.place)
 

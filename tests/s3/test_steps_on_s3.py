@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import dagster as dg
@@ -20,13 +20,8 @@ from ascii_hydra.engines.local_request import LocalRequest, local_conf
 from ascii_hydra.engines.pyspark import LocalSparkClient
 from ascii_hydra.engines.s3_cause import s3_cause
 from ascii_hydra.engines.s3_spark import local_s3_conf
-from tests.conftest import PROJECT, CommandLine
+from tests.conftest import PROJECT, SMALL, CommandLine
 from tests.s3.conftest import KEY, SECRET, Store, answering, refusing
-
-ROWS = (
-    "pipeline.steps.step_1.parameters.rows="
-    "{small_dev_sample_local: 2000, small_dev_sample_s3: 2000}"
-)
 
 
 def on_s3(store: Store, bucket: str) -> list[str]:
@@ -53,7 +48,7 @@ def test_two_steps_on_s3_with_no_secret_anywhere(
     store: Store,
     bucket: str,
     environment: Mapping[str, str],
-    command_line: CommandLine,
+    made_here: Callable[[str], Path],
     tmp_path: Path,
 ) -> None:
     home, here = tmp_path / "home", tmp_path / "here"
@@ -62,7 +57,7 @@ def test_two_steps_on_s3_with_no_secret_anywhere(
     lines: set[str] = set()
     with (tmp_path / "printed").open("w") as printed:
         run = subprocess.Popen(
-            [sys.executable, "-m", "ascii_hydra", *on_s3(store, bucket), ROWS],
+            [sys.executable, "-m", "ascii_hydra", *on_s3(store, bucket), SMALL["two_steps"]],
             cwd=here,
             env={**environment, **keys, "DAGSTER_HOME": str(home)},
             stdin=subprocess.DEVNULL,
@@ -80,12 +75,10 @@ def test_two_steps_on_s3_with_no_secret_anywhere(
     assert [line for line in lines if SECRET in line] == []
     assert leaks(SECRET, tmp_path) == []
 
-    ended = command_line(ROWS, f"mode.output_root={tmp_path / 'local'}")
-    assert ended.returncode == 0, ended.stdout + ended.stderr
     prefix = "small_dev_sample/output/two_steps"
     for step in ("step_1", "step_2"):
         made = store.downloaded(bucket, f"{prefix}/{step}/", tmp_path / "s3" / step)
-        assert rows_of(made) == rows_of(tmp_path / "local" / "two_steps" / step)
+        assert rows_of(made) == rows_of(made_here("two_steps") / step)
     # The committer's own account, rather than the empty file of Hadoop's ordinary one.
     success = json.loads((tmp_path / "s3" / "step_1" / "_SUCCESS").read_text())
     assert success["committer"] == "magic"
@@ -101,20 +94,22 @@ def command_lines() -> Iterator[str]:
 
 
 def test_webgraph_on_s3(
-    store: Store, bucket: str, command_line: CommandLine, tmp_path: Path
+    store: Store,
+    bucket: str,
+    command_line: CommandLine,
+    made_here: Callable[[str], Path],
+    tmp_path: Path,
 ) -> None:
     sample = PROJECT / "samples" / "webgraph"
     for path in sample.rglob("*"):
         if path.is_file():
             key = f"small_dev_sample/input/webgraph/{path.relative_to(sample)}"
             store.client.upload_file(str(path), bucket, key)
-    chosen = ["pipeline=webgraph", "pipeline.partitions=[SAMPLE-2024-10|night_sky]"]
+    chosen = ["pipeline=webgraph", SMALL["webgraph"]]
     keys = {"ASCII_AWS_ACCESS_KEY_ID": KEY, "ASCII_AWS_SECRET_ACCESS_KEY": SECRET}
     there = command_line(*chosen, *on_s3(store, bucket), extra=keys, timeout_s=200)
     assert there.returncode == 0, there.stdout + there.stderr
-    here = command_line(*chosen, f"mode.output_root={tmp_path / 'local'}")
-    assert here.returncode == 0, here.stdout + here.stderr
-    local = tmp_path / "local" / "webgraph"
+    local = made_here("webgraph")
     tables = {path.parent.relative_to(local) for path in local.rglob("*.parquet")}
     assert len(tables) == 7
     for table in tables:

@@ -199,8 +199,9 @@ def test_a_wrong_choice_is_refused_before_anything_starts(ui: Ui) -> None:
     }
 
 
-def test_an_engine_that_cannot_be_launched_yet_says_so(ui: Ui) -> None:
-    run_id = ui.launch("two_steps", {"engine": "databricks", "mode": "full"})["run"]["runId"]
+def test_a_cloud_without_credentials_says_so(ui: Ui) -> None:
+    chosen = {"engine": "databricks", "mode": "full", "overrides": ["mode.bucket=mine"]}
+    run_id = ui.launch("two_steps", chosen)["run"]["runId"]
     assert ui.ended(run_id) == "FAILURE"
     events = ui.ask(
         """query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
@@ -208,7 +209,7 @@ def test_an_engine_that_cannot_be_launched_yet_says_so(ui: Ui) -> None:
         error { message } } } } } }""",
         id=run_id,
     )["logsForRun"]["events"]
-    assert "engine=databricks: cannot be launched yet" in json.dumps(events)
+    assert "there are no credentials for Databricks" in json.dumps(events)
 
 
 def test_a_run_on_a_rehearsed_emr(ui: Ui) -> None:

@@ -8,16 +8,11 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, TypeVar
 
-from dagster_pipes import (
-    DAGSTER_PIPES_CONTEXT_CLI_ARGUMENT,
-    DAGSTER_PIPES_MESSAGES_CLI_ARGUMENT,
-    decode_param,
-)
-
 from ascii_hydra.aws.client import Place, aws_client
-from ascii_hydra.engines.aws_errors import LOG_IN_AGAIN, repeated, words
+from ascii_hydra.engines.aws_errors import LOG_IN_AGAIN, aws_fault
+from ascii_hydra.engines.calls import CallFault, repeated
 from ascii_hydra.engines.clock import Clock
-from ascii_hydra.step.hadoop_messages import FOLDER_KEY
+from ascii_hydra.engines.pipes_arguments import folder_uri, own_arguments
 
 T = TypeVar("T")
 ALIVE = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING")
@@ -27,7 +22,6 @@ ENDED = ("TERMINATED", "TERMINATED_WITH_ERRORS")
 STEP_ENDED = ("COMPLETED", "CANCELLED", "FAILED", "INTERRUPTED")
 STEP_WANTED = ("PENDING", "RUNNING")  # and nobody has asked to cancel it
 STEP_LIVING = (*STEP_WANTED, "CANCEL_PENDING")
-_PIPES_ARGUMENTS = (DAGSTER_PIPES_CONTEXT_CLI_ARGUMENT, DAGSTER_PIPES_MESSAGES_CLI_ARGUMENT)
 # Of ListSteps and CancelSteps: AWS's API reference.
 _STEP_IDS_A_CALL = 10
 _READ_PATIENCE_S = 5 * 60.0
@@ -117,15 +111,17 @@ class Emr:
         """The reply to a call that changes nothing, or that may be made twice."""
         told = False
 
-        def expired(fault: BaseException) -> None:
+        def expired(fault: CallFault) -> None:
             nonlocal told
             self.renew()
             if not told:
-                self.warn(f"AWS accepts the credentials no more ({words(fault)}): {LOG_IN_AGAIN}")
+                self.warn(f"AWS accepts the credentials no more ({fault.words}): {LOG_IN_AGAIN}")
             told = True
 
         borne = expired if self._bears_expiry else None
-        return repeated(call, self.clock, self.stop, patience_s=patience_s, expired=borne)
+        return repeated(
+            call, aws_fault, self.clock, self.stop, patience_s=patience_s, expired=borne
+        )
 
     def _pages(self, operation: str, key: str, **wanted: Any) -> Iterator[Mapping[str, Any]]:
         while True:
@@ -143,21 +139,12 @@ def state_of(thing: Mapping[str, Any]) -> str:
 
 def own_args(step: Mapping[str, Any]) -> list[str]:
     """The arguments of a step, submitted or to be, without those of Pipes."""
-    args = _args(step)
-    starts = [args.index(one) for one in _PIPES_ARGUMENTS if one in args]
-    return args[: min(starts, default=len(args))]  # Pipes' stand at the end
+    return own_arguments(_args(step))
 
 
 def pipes_uri(step: Mapping[str, Any]) -> str | None:
     """Where the Pipes messages of a submitted step go; None for a step that is not ours."""
-    args = _args(step)
-    if DAGSTER_PIPES_CONTEXT_CLI_ARGUMENT not in args[:-1]:
-        return None
-    encoded = args[args.index(DAGSTER_PIPES_CONTEXT_CLI_ARGUMENT) + 1]
-    try:
-        return str(decode_param(encoded)[FOLDER_KEY])
-    except (ValueError, KeyError, TypeError, OSError):
-        return None
+    return folder_uri(_args(step))
 
 
 def _args(step: Mapping[str, Any]) -> list[str]:

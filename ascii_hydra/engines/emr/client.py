@@ -11,50 +11,40 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, NoReturn
 
-from dagster import (
-    AssetExecutionContext,
-    DagsterExecutionInterruptedError,
-    Failure,
-    MetadataValue,
-    OpExecutionContext,
-    PipesClient,
-    PipesSession,
-    open_pipes_session,
-)
-from dagster._core.events import EngineEventData
+from dagster import Failure, MetadataValue, PipesClient, PipesSession, open_pipes_session
 from dagster._core.pipes.client import PipesClientCompletedInvocation
 from dagster_pipes import PipesExtras
 
-from ascii_hydra.config.problems import ConfigError
 from ascii_hydra.engines.aws_errors import AWS_FAULTS, is_final, is_transient, words
 from ascii_hydra.engines.clock import Clock, SystemClock
 from ascii_hydra.engines.emr.api import STARTED, Emr, state_of
 from ascii_hydra.engines.emr.cluster_logs import LogTail
 from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.emr.explain import Evidence, call_advice, cause, is_in_vain, may_pass
-from ascii_hydra.engines.emr.job import Job, LeftoverError, UnusableClusterError
+from ascii_hydra.engines.emr.job import Job
 from ascii_hydra.engines.emr.lifetime import submitted_identity
-from ascii_hydra.engines.emr.submission import StoppedError, UnclearError
+from ascii_hydra.engines.emr.submission import UnclearError
 from ascii_hydra.engines.emr.waiting import waited
-from ascii_hydra.engines.emr.watcher import Look, WatchingFailedError
+from ascii_hydra.engines.emr.watcher import Look
 from ascii_hydra.engines.identity import identity_of, is_retry
 from ascii_hydra.engines.interrupts import deferred_interrupts
-from ascii_hydra.engines.payload_upload import UploadError, ensure_uploaded
-from ascii_hydra.engines.pipes_reader import RejectedReportError
-from ascii_hydra.engines.pipes_results import strange_report
-from ascii_hydra.engines.s3_messages import (
-    MessagesUnreadableError,
-    PipesFolder,
-    S3ContextInjector,
-    S3Reader,
+from ascii_hydra.engines.payload_upload import ensure_uploaded
+from ascii_hydra.engines.pipes_arguments import bootstrap_words
+from ascii_hydra.engines.pipes_folder import FolderContextInjector, FolderReader, PipesFolder
+from ascii_hydra.engines.pipes_run import (
+    Context,
+    Handle,
+    StepError,
+    announce,
+    completed,
+    dagsters_faults,
+    reported_exception,
 )
+from ascii_hydra.engines.s3_store import S3Store
 
 # One cluster more, when the cloud itself has failed.
 _CLUSTERS = 2
-
-Context = OpExecutionContext | AssetExecutionContext
 
 
 class EmrClient(PipesClient):
@@ -119,43 +109,26 @@ class _Run:
         self._tell = tell
         self._identity = identity_of(context, launch)
         self._job = Job(emr, launch, self._say)
+        self._store = S3Store(request.place)
 
     def invocation(self, extras: PipesExtras | None) -> PipesClientCompletedInvocation:
         """Run it; every fault becomes Dagster's."""
-        try:
-            return self._invocation(extras)
-        except (InterruptedError, StoppedError):
-            self._interrupt()
-        except ConfigError as fault:
-            self._fail(f"could not start: {fault}", again=False)
-        except UploadError as fault:
-            self._fail(f"could not start: {fault}")
-        except UnusableClusterError as fault:
-            self._fail(str(fault), again=False)
-        except (RejectedReportError, LeftoverError) as fault:
-            self._fail(str(fault))
-        except (MessagesUnreadableError, WatchingFailedError) as fault:
-            self._fail(f"was given up: {fault}")
-        except UnclearError as fault:
-            self._fail(
-                f"may or may not have been submitted: {fault}. Look whether a cluster is left:"
-                f" aws emr list-clusters --active --region {self._request.place.region}"
-            )
-        except AWS_FAULTS as fault:
-            if self._emr.stop.is_set() and is_transient(fault):
-                self._interrupt()
-            what = f"could not be run: {words(fault)}{call_advice(fault)}"
-            self._fail(what, again=not is_final(fault))
+        with dagsters_faults(self._request.step, self._handle_of_cluster):
+            try:
+                return self._invocation(extras)
+            except UnclearError as fault:
+                raise StepError(
+                    f"may or may not have been submitted: {fault}. Look whether a cluster is left:"
+                    f" aws emr list-clusters --active --region {self._request.place.region}"
+                ) from fault
+            except AWS_FAULTS as fault:
+                if self._emr.stop.is_set() and is_transient(fault):
+                    raise InterruptedError from fault
+                what = f"could not be run: {words(fault)}{call_advice(fault)}"
+                raise StepError(what, again=not is_final(fault)) from fault
 
-    def _interrupt(self) -> NoReturn:
-        raise DagsterExecutionInterruptedError(f"{self._request.step} was stopped") from None
-
-    def _fail(self, what: str, *, again: bool = True) -> NoReturn:
-        """Fail; a retry is of use if `again`."""
-        metadata = self._handle() if self._job.cluster_id is not None else None
-        raise Failure(
-            f"{self._request.step} {what}", metadata=metadata, allow_retries=again
-        ) from None
+    def _handle_of_cluster(self) -> Handle | None:
+        return None if self._job.cluster_id is None else self._handle()
 
     def _invocation(self, extras: PipesExtras | None) -> PipesClientCompletedInvocation:
         log = self._context.log
@@ -164,11 +137,10 @@ class _Run:
             uri = self._job.adopt(self._identity.token, self._request)
         if uri is None:
             uri = self._own_folder()
-            uploads, place = self._request.uploads, self._request.place
-            ensure_uploaded(uploads, place, self._emr.stop, self._say)
-        folder = PipesFolder(self._request.place, uri)
-        injector = S3ContextInjector(folder, log.warning, adopted=self._job.adopted)
-        reader = S3Reader(folder, log.warning)
+            ensure_uploaded(self._request.uploads, self._store, self._emr.stop, self._say)
+        folder = PipesFolder(self._store, uri)
+        injector = FolderContextInjector(folder, log.warning, adopted=self._job.adopted)
+        reader = FolderReader(folder, log.warning)
         with open_pipes_session(
             context=self._context,
             context_injector=injector,
@@ -187,13 +159,7 @@ class _Run:
                 metadata=self._failed_metadata(evidence, tail),
                 allow_retries=not is_in_vain(evidence),
             ) from None
-        results = session.message_handler.get_reported_results()
-        if strange := strange_report(self._context, results):
-            self._fail(f"reported {strange}, which its asset does not have")
-        metadata = self._handle()
-        if malformed := reader.report.malformed:
-            metadata["pipes/malformed_messages"] = MetadataValue.int(malformed)
-        return PipesClientCompletedInvocation(session, metadata=metadata)
+        return completed(self._context, session, reader.report, self._handle())
 
     def _own_folder(self) -> str:
         """A folder that no other attempt has: by it, what this one has submitted is known."""
@@ -201,10 +167,10 @@ class _Run:
         return f"{base}/{secrets.token_hex(4)}"
 
     def _evidence(
-        self, session: PipesSession, reader: S3Reader, injector: S3ContextInjector
+        self, session: PipesSession, reader: FolderReader, injector: FolderContextInjector
     ) -> Evidence:
         """Run the step to its end, and say how it ended."""
-        bootstrap = [w for pair in session.get_bootstrap_cli_arguments().items() for w in pair]
+        bootstrap = bootstrap_words(session)
         for left in reversed(range(_CLUSTERS)):
             now = self._emr.clock.now()
             self._identity = submitted_identity(self._identity, self._request, now)
@@ -218,16 +184,15 @@ class _Run:
         report = reader.drain()
         if reader.fault is not None:
             raise reader.fault
-        exception = report.exception
         return replace(
             evidence,
             opened=report.opened,
             closed=report.closed,
-            exception=exception and (exception["name"] or "Exception", exception["message"]),
+            exception=reported_exception(report),
         )
 
     def _attempt(
-        self, request: EmrRequest, reader: S3Reader, injector: S3ContextInjector
+        self, request: EmrRequest, reader: FolderReader, injector: FolderContextInjector
     ) -> Evidence:
         job = self._job
         try:
@@ -298,16 +263,9 @@ class _Run:
         self._tell(f"{self._request.step}: {line}")
 
     def _announce(self) -> None:
-        """Put what runs into Dagster's history at once: it costs money from now on."""
         job = self._job
         line = f"{self._request.step} is step {job.step_id} of EMR cluster {job.cluster_id}"
-        self._context.instance.report_engine_event(
-            line,
-            dagster_run=self._context.run,
-            engine_event_data=EngineEventData(metadata=self._handle()),
-            step_key=self._context.get_step_execution_context().step.key,
-        )
-        self._context.log.info(line)
+        announce(self._context, line, self._handle())
 
     def _lament(self, fault: str | None) -> None:
         if fault is not None:
@@ -322,7 +280,7 @@ class _Run:
                 f" running and cost money ({fault}). End it: aws emr {how}"
             )
 
-    def _handle(self) -> dict[str, MetadataValue[Any]]:
+    def _handle(self) -> Handle:
         """Where to find it: to be shown whether it succeeds or fails."""
         region, cluster_id = self._request.place.region, self._job.cluster_id or "?"
         step_id = self._job.step_id or "?"
@@ -337,9 +295,7 @@ class _Run:
             "emr/logs": MetadataValue.text(self._job.logs(log_uri).step_uri(step_id) or "(none)"),
         }
 
-    def _failed_metadata(
-        self, evidence: Evidence, tail: LogTail | None
-    ) -> dict[str, MetadataValue[Any]]:
+    def _failed_metadata(self, evidence: Evidence, tail: LogTail | None) -> Handle:
         lines = "\n".join(tail.lines) or "(nothing)" if tail else "(no log)"
         return {
             **self._handle(),

@@ -10,7 +10,8 @@ from botocore.exceptions import ClientError
 
 from ascii_hydra.engines.aws_errors import AWS_FAULTS, words
 from ascii_hydra.engines.emr.api import LEAVING, STEP_ENDED, Emr, pipes_uri, state_of
-from ascii_hydra.engines.s3_messages import PipesFolder
+from ascii_hydra.engines.pipes_folder import FolderError, PipesFolder
+from ascii_hydra.engines.s3_store import S3Store
 
 _CALL_PATIENCE_S = 120.0
 _SEEING_S = 60.0
@@ -72,7 +73,7 @@ def cancelled_step(emr: Emr, cluster_id: str, step_id: str) -> str | None:
         if state_of(found) in STEP_ENDED:
             return None
         uri = pipes_uri(found)
-        folder = None if uri is None else PipesFolder(emr.place, uri)
+        folder = None if uri is None else PipesFolder(S3Store(emr.place), uri)
         unasked = None if folder is None else _fault(folder.ask_to_stop)
         refused = _refused_cancelling(out, cluster_id, step_id)
         if refused is not None and not out.patient(gone, _CALL_PATIENCE_S):
@@ -84,8 +85,8 @@ def cancelled_step(emr: Emr, cluster_id: str, step_id: str) -> str | None:
         if _in_cluster(found) and not leaving and not folder.seen_stopping():
             return "EMR has cancelled it, but its Spark application does not answer"
         folder.forget_stop()
-    except AWS_FAULTS as fault:
-        return words(fault)
+    except (*AWS_FAULTS, FolderError) as fault:
+        return str(fault) if isinstance(fault, FolderError) else words(fault)
     return None
 
 
@@ -120,8 +121,8 @@ def _in_cluster(step: Mapping[str, Any]) -> bool:
 def _fault(call: Callable[[], None]) -> str | None:
     try:
         call()
-    except AWS_FAULTS as fault:
-        return f"it could not be asked to stop: {words(fault)}"
+    except FolderError as fault:
+        return f"it could not be asked to stop: {fault}"
     return None
 
 

@@ -30,7 +30,9 @@ from ascii_hydra.engines.emr.submission import (
     submitted_cluster,
     submitted_step,
 )
-from ascii_hydra.engines.s3_messages import PipesFolder
+from ascii_hydra.engines.pipes_folder import FolderError, PipesFolder
+from ascii_hydra.engines.pipes_run import StepError
+from ascii_hydra.engines.s3_store import S3Store
 
 # "Maximum number of active steps(State = 'Running', ...) for cluster exceeded."
 _FULL = re.compile(r"(?i)maximum number of (?:\w+ )*steps")
@@ -39,12 +41,14 @@ _SHOWN_WITHIN_S = 30.0
 _SHARED_ATTEMPTS = 3
 
 
-class UnusableClusterError(Exception):
-    """The cluster that was named cannot be used. The text follows the step's name."""
+class UnusableClusterError(StepError):
+    """The cluster that was named cannot be used."""
+
+    again = False
 
 
-class LeftoverError(Exception):
-    """What an earlier attempt has left cannot be ended. The text follows the step's name."""
+class LeftoverError(StepError):
+    """What an earlier attempt has left cannot be ended."""
 
 
 class Job:
@@ -176,9 +180,9 @@ class Job:
         uri = pipes_uri(step)
         assert uri is not None
         try:
-            PipesFolder(self._emr.place, uri).delete()
-        except AWS_FAULTS as unclean:
-            self._say(f"{uri} could not be deleted ({words(unclean)})")
+            PipesFolder(S3Store(self._emr.place), uri).delete()
+        except FolderError as unclean:
+            self._say(str(unclean))
 
     def _doubt(self) -> None:
         self._doubted = True

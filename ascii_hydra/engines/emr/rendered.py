@@ -27,7 +27,7 @@ from ascii_hydra.engines.emr.job_config import (
 )
 from ascii_hydra.engines.emr.lifetime import LIFETIME_ACTION, LIFETIME_NAME, MAX_LIFETIME
 from ascii_hydra.engines.emr.submit_words import argument_problems, submit_words
-from ascii_hydra.engines.libraries import archive_upload, pinned
+from ascii_hydra.engines.libraries import archive_upload, step_libraries
 from ascii_hydra.engines.payload import (
     RUNTIME_NAME,
     Upload,
@@ -160,14 +160,11 @@ def _payload(
     ]
     libraries: Upload | None = None
     try:
-        if settings.config.libraries:
-            rehearsal = settings.endpoint.name is Endpoint.rehearsal
-            where = f"pipeline.steps.{settings.name}.libraries"
-            architecture = None if rehearsal else architecture_of(workers, known)
-            libraries = archive_upload(
-                root,
-                pinned(settings.config.libraries, where, engine.python_version, architecture),
-            )
+        # A rehearsal runs on this machine, with this Python.
+        rehearsal = settings.endpoint.name is Endpoint.rehearsal
+        architecture = None if rehearsal else architecture_of(workers, known)
+        wanted = step_libraries(settings, engine.python_version, architecture)
+        libraries = None if wanted is None else archive_upload(root, wanted)
     except ConfigError as fault:
         problems += fault.problems
     made: list[Upload] = []

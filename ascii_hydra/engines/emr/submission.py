@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ascii_hydra.engines.aws_errors import AWS_FAULTS, is_transient, is_undone, pause_s, words
+from ascii_hydra.engines.aws_errors import AWS_FAULTS, is_transient, is_undone, words
+from ascii_hydra.engines.calls import pause_s
 from ascii_hydra.engines.emr.api import ALIVE, STEP_LIVING, Emr, pipes_uri
 
 _LOOKS_S = (0.0, 1.0, 3.0, 6.0)  # ListClusters shows a new cluster with some delay
@@ -16,7 +17,7 @@ _PATIENCE_S = 10 * 60.0  # with throttling
 _CLOCKS_DIFFER_S = 300.0
 
 
-class StoppedError(Exception):
+class StoppedError(InterruptedError):
     """The launch was stopped before anything was submitted."""
 
 

@@ -8,7 +8,7 @@ from ascii_hydra.engines.emr.api import ENDED, LEAVING, STARTED, STEP_ENDED, Emr
 from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.emr.job import Job
 from ascii_hydra.engines.emr.watcher import Look, watched_step
-from ascii_hydra.engines.s3_messages import S3Reader
+from ascii_hydra.engines.pipes_folder import FolderReader
 from ascii_hydra.engines.wording import duration_words
 
 _TICK_S = 0.1
@@ -20,7 +20,7 @@ def waited(
     emr: Emr,
     job: Job,
     request: EmrRequest,
-    reader: S3Reader,
+    reader: FolderReader,
     *,
     say: Callable[[str], None],
     warn: Callable[[str], None],

@@ -1,11 +1,11 @@
-"""Dagster Pipes through a folder that Spark's own Hadoop can read and write: S3, on a cluster.
+"""Dagster Pipes through a folder that both sides can read and write: in S3, or in a workspace.
 
-The step needs no library of a cloud for it, and no credentials but those that Spark has. The
-folder holds `context.json`, and the messages as `messages/1.json`, `messages/2.json`, ... with one
-JSON message a line. A chunk is written once and never changed.
+The folder holds `context.json`, and the messages as `messages/1.json`, `messages/2.json`, ... with
+one JSON message a line. A chunk is never changed once it has been written, and ends with an empty
+line, so that nobody takes a half-written one for a whole one.
 
 The folder is also how a step is ended: on YARN the driver is no child of what EMR kills when a step
-is cancelled, and would go on. So it looks whether there is an object `stop`, or `context.json` is
+is cancelled, and would go on. So it looks whether there is a file `stop`, or `context.json` is
 gone; then it leaves `stopped` and ends its process, and with it the application.
 
 The syntax here stays within Python 3.9, the oldest Python that a supported cluster ships.
@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from typing import Any, Iterator, List, Optional, Set
+from typing import Iterator, List, Optional
 
 from dagster_pipes import (
     PipesContext,
@@ -33,13 +33,17 @@ from dagster_pipes import (
     open_dagster_pipes,
 )
 
-FOLDER_KEY = "hadoop_uri"
+from ascii_hydra.step.folder_files import Folder, folder_at
+
+FOLDER_KEY = "folder"
 """Pipes parameter: URI of the folder."""
+CHUNK_END = b"\n\n"
+"""Ends a chunk of messages."""
 CONTEXT = "context.json"
 STOP = "stop"
-"""Object that asks the step to end."""
+"""File that asks the step to end."""
 STOPPED = "stopped"
-"""Object that says that it ends at once."""
+"""File that says that it ends at once."""
 LOOK_S = 5.0
 """How often a step looks whether it is still wanted."""
 LAST_WORK_S = 10.0
@@ -51,34 +55,47 @@ _FAREWELL_S = 120.0
 _CHUNK_BYTES = 4 * 1024 * 1024
 
 
-def opened_pipes(loader: PipesParamsLoader) -> PipesContext:
-    """Dagster Pipes, by way of a Hadoop folder if that is what the parameters name."""
+def opened_pipes(loader: PipesParamsLoader, *, spark_is_ours: bool = True) -> PipesContext:
+    """Dagster Pipes, by way of a folder if that is what the parameters name.
+
+    Args:
+        loader: of the parameters.
+        spark_is_ours: a step that is stopped stops Spark first.
+    """
     if FOLDER_KEY not in loader.load_messages_params():
         return open_dagster_pipes(params_loader=loader)
     return open_dagster_pipes(
         params_loader=loader,
-        context_loader=HadoopContextLoader(),
-        message_writer=HadoopMessageWriter(),
+        context_loader=FolderContextLoader(),
+        message_writer=FolderMessageWriter(spark_is_ours),
     )
 
 
-class HadoopContextLoader(PipesContextLoader):
+class FolderContextLoader(PipesContextLoader):
     """Reads the context that Dagster left in the folder."""
 
     @contextmanager
     def load_context(self, params: PipesParams) -> Iterator[PipesContextData]:
         """The context, as it was when the step was submitted."""
-        yield json.loads(HadoopFolder(params[FOLDER_KEY]).content(CONTEXT))
+        yield json.loads(folder_at(params[FOLDER_KEY]).content(CONTEXT))
 
 
-class HadoopMessageWriter(PipesMessageWriter["HadoopChannel"]):
-    """Writes messages into the folder, every second if there are any."""
+class FolderMessageWriter(PipesMessageWriter["FolderChannel"]):
+    """Writes messages into the folder, every second if there are any.
+
+    Args:
+        spark_is_ours: see `opened_pipes`.
+    """
+
+    def __init__(self, spark_is_ours: bool = True) -> None:
+        self._spark_is_ours = spark_is_ours
 
     @contextmanager
-    def open(self, params: PipesParams) -> Iterator[HadoopChannel]:
+    def open(self, params: PipesParams) -> Iterator[FolderChannel]:
         """A channel; at the end all of its messages have been written, or it raises."""
         # Pipes reads the context before it opens this.
-        channel = HadoopChannel(HadoopFolder(params[FOLDER_KEY]), context_seen=True)
+        folder = folder_at(params[FOLDER_KEY])
+        channel = FolderChannel(folder, context_seen=True, spark_is_ours=self._spark_is_ours)
         channel.start()
         try:
             yield channel
@@ -86,11 +103,20 @@ class HadoopMessageWriter(PipesMessageWriter["HadoopChannel"]):
             channel.finish()
 
 
-class HadoopChannel(PipesMessageWriterChannel):
-    """Keeps every message until its chunk has been written."""
+class FolderChannel(PipesMessageWriterChannel):
+    """Keeps every message until its chunk has been written.
 
-    def __init__(self, folder: HadoopFolder, context_seen: bool = False) -> None:
+    Args:
+        folder: where to.
+        context_seen: the context has been there.
+        spark_is_ours: see `opened_pipes`.
+    """
+
+    def __init__(
+        self, folder: Folder, *, context_seen: bool = False, spark_is_ours: bool = True
+    ) -> None:
         self._folder = folder
+        self._spark_is_ours = spark_is_ours
         self._context_seen = context_seen
         self._lines: List[bytes] = []
         self._chunk: Optional[bytes] = None
@@ -156,9 +182,10 @@ class HadoopChannel(PipesMessageWriterChannel):
 
     def _leave(self) -> None:
         """End this process, whatever the script does; on YARN, that ends the application."""
-        stopping = threading.Thread(target=_stop_spark, name="stop-spark", daemon=True)
-        stopping.start()
-        stopping.join(LAST_WORK_S)
+        if self._spark_is_ours:
+            stopping = threading.Thread(target=_stop_spark, name="stop-spark", daemon=True)
+            stopping.start()
+            stopping.join(LAST_WORK_S)
         try:
             self._folder.write(STOPPED, b"")
         finally:
@@ -185,62 +212,15 @@ class HadoopChannel(PipesMessageWriterChannel):
                 size += len(line)
                 count += 1
             lines, self._lines = self._lines[:count], self._lines[count:]
-        return b"".join(lines) or None
+        # The last line ends already.
+        return b"".join([*lines, CHUNK_END[1:]]) if lines else None
 
 
 def _stop_spark() -> None:
+    if "pyspark" not in sys.modules:
+        return
     from pyspark import SparkContext
 
     spark = SparkContext._active_spark_context
     if spark is not None:
         spark.stop()
-
-
-class HadoopFolder:
-    """A folder that Hadoop's FileSystem knows, through the JVM of the driver."""
-
-    def __init__(self, uri: str) -> None:
-        from pyspark import SparkContext
-
-        # The JVM that spark-submit has started; no SparkContext is made.
-        SparkContext._ensure_initialized()
-        jvm: Any = SparkContext._jvm
-        self._jvm = jvm
-        self._uri = uri.rstrip("/")
-        # With the settings of spark-submit: spark.hadoop.* among them.
-        self._conf = jvm.org.apache.spark.deploy.SparkHadoopUtil.get().conf()
-
-    def content(self, name: str) -> bytes:
-        """A whole file."""
-        path = self._path(name)
-        stream = path.getFileSystem(self._conf).open(path)
-        try:
-            return bytes(stream.readAllBytes())
-        finally:
-            stream.close()
-
-    def names(self) -> Set[str]:
-        """Of the files and folders in it; empty if it is not there."""
-        from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
-
-        path = self._path("")
-        try:
-            found = path.getFileSystem(self._conf).listStatus(path)
-        except Py4JJavaError as fault:
-            if fault.java_exception.getClass().getName() == "java.io.FileNotFoundException":
-                return set()
-            raise
-        return {str(one.getPath().getName()) for one in found}
-
-    def write(self, name: str, content: bytes) -> None:
-        """Write a whole file, or the same one again."""
-        path = self._path(name)
-        stream = path.getFileSystem(self._conf).create(path, True)
-        try:
-            stream.write(bytearray(content))
-        finally:
-            # A store of objects shows the file now, and not before.
-            stream.close()
-
-    def _path(self, name: str) -> Any:
-        return self._jvm.org.apache.hadoop.fs.Path("/".join(filter(None, (self._uri, name))))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from ascii_hydra.config.schema import RehearsalConfig
 from ascii_hydra.rehearsal.agenda import Agenda
 from ascii_hydra.rehearsal.clock import VirtualClock
+from ascii_hydra.rehearsal.driver import Sandbox
 from ascii_hydra.rehearsal.faults import Faults
-from ascii_hydra.rehearsal.step_execution import Sandbox
 from ascii_hydra.rehearsal.store import Store
 
 

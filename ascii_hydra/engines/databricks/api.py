@@ -1,0 +1,250 @@
+"""Databricks' API as the engine uses it: calls are tried once, reads are repeated with patience.
+
+Requests and replies are plain data, as the REST API has them: a state that is newer than the SDK is
+then seen, and not lost.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ascii_hydra.databricks.workspace import Workspace, workspace_client
+from ascii_hydra.engines.calls import CallFault, repeated
+from ascii_hydra.engines.clock import Clock
+from ascii_hydra.engines.databricks_errors import (
+    DATABRICKS_FAULTS,
+    LOG_IN_AGAIN,
+    OneAttempt,
+    databricks_fault,
+    fault_of,
+    login_error,
+)
+
+if TYPE_CHECKING:
+    from databricks.sdk import WorkspaceClient
+
+T = TypeVar("T")
+JOBS = "/api/2.2/jobs/runs"
+POOLS = "/api/2.0/instance-pools"
+# Of runs/list: "greater than 0 and less than 25" (the SDK's docstring).
+PAGE = 24
+_READ_PATIENCE_S = 5 * 60.0
+_TICK_S = 0.1
+
+
+class Databricks:
+    """One workspace. May be shared by threads.
+
+    Args:
+        workspace: which one.
+        clock: by which repeated calls wait.
+        stop: once set, no call is made again.
+        warn: is told to log in again.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        clock: Clock,
+        stop: threading.Event,
+        warn: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        self.workspace = workspace
+        self.clock = clock
+        self.stop = stop
+        self.warn = warn
+        self._on_the_way_out = False
+        self._told = False
+
+    def call(self, method: str, path: str, **request: Any) -> Any:
+        """The reply to one call.
+
+        A token that is accepted no more (it lives an hour, or until it is revoked) is replaced by a
+        new one, once: such a call was not carried out.
+
+        Args:
+            method, path: `GET`, `/api/2.2/jobs/runs/get`.
+            request: as the SDK's `ApiClient.do` has it: query, body, data, headers, raw.
+
+        Raises:
+            DATABRICKS_FAULTS; see `databricks_fault` for what they mean.
+        """
+        client = _client(self.workspace, self.stop)
+        try:
+            return _done(client, method, path, request)
+        except DATABRICKS_FAULTS as raised:
+            if not fault_of(raised).expired:
+                raise
+            _forget(self.workspace, client)
+        return _done(_client(self.workspace, self.stop), method, path, request)
+
+    def renew(self) -> None:
+        """The credentials are accepted no more: the next call looks for new ones."""
+        with _LOCK:
+            client = _CLIENTS.get(self.workspace)
+        if client is not None:
+            _forget(self.workspace, client)
+
+    @property
+    def host(self) -> str:
+        """Address of the workspace."""
+        return str(_client(self.workspace, self.stop).config.host).rstrip("/")
+
+    def submitted(self, body: Mapping[str, Any]) -> int:
+        """Id of the run that runs/submit has made, or had made for the same idempotency token."""
+        return int(self.call("POST", f"{JOBS}/submit", body=dict(body))["run_id"])
+
+    def run(self, run_id: int) -> Mapping[str, Any]:
+        """What runs/get says, at the first attempt."""
+        found: Mapping[str, Any] = self.call("GET", f"{JOBS}/get", query={"run_id": run_id})
+        return found
+
+    def runs(
+        self, *, active: bool, since: float | None = None, tasks: bool = False
+    ) -> Iterator[Mapping[str, Any]]:
+        """Submitted runs, newest first, page by page, each at the first attempt.
+
+        Args:
+            active: only those that have not ended.
+            since: seconds since the epoch, by Databricks' clock, from which they were submitted.
+            tasks: with their tasks.
+        """
+        query: dict[str, Any] = {"run_type": "SUBMIT_RUN", "limit": PAGE, "expand_tasks": tasks}
+        if active:
+            query["active_only"] = True
+        if since is not None:
+            query["start_time_from"] = int(since * 1000)
+        while True:
+            reply = self.call("GET", f"{JOBS}/list", query=query)
+            yield from reply.get("runs", ())
+            token = reply.get("next_page_token")
+            if not token or not reply.get("has_more", True):
+                return
+            query["page_token"] = token
+
+    def cancel(self, run_id: int) -> None:
+        """Ask for the end of a run; it ends some time later. One that has ended stays as it is."""
+        self.call("POST", f"{JOBS}/cancel", body={"run_id": run_id})
+
+    def output(self, task_run_id: int) -> Mapping[str, Any]:
+        """What runs/get-output says of the run of a task."""
+        found: Mapping[str, Any] = self.call(
+            "GET", f"{JOBS}/get-output", query={"run_id": task_run_id}
+        )
+        return found
+
+    def cluster(self, cluster_id: str) -> Mapping[str, Any]:
+        """What clusters/get says, at the first attempt."""
+        found: Mapping[str, Any] = self.call(
+            "GET", "/api/2.1/clusters/get", query={"cluster_id": cluster_id}
+        )
+        return found
+
+    def pools(self) -> list[Mapping[str, Any]]:
+        """Every instance pool, at the first attempt."""
+        return list(self.call("GET", f"{POOLS}/list").get("instance_pools", ()))
+
+    def on_the_way_out(self) -> Databricks:
+        """The same, for what must be done though everything is being stopped, or the credentials
+        that something was submitted with are accepted no more, or a refusal is false."""
+        other = Databricks(self.workspace, self.clock, threading.Event(), self.warn)
+        other._on_the_way_out = True
+        return other
+
+    def patient(self, call: Callable[[], T], patience_s: float = _READ_PATIENCE_S) -> T:
+        """The reply to a call that changes nothing, or that may be made twice."""
+        return repeated(
+            call,
+            self._borne_fault if self._on_the_way_out else databricks_fault,
+            self.clock,
+            self.stop,
+            patience_s=patience_s,
+            expired=self._expired if self._on_the_way_out else None,
+        )
+
+    def _borne_fault(self, raised: BaseException) -> CallFault | None:
+        """While a workspace is maintained, it may deny for some minutes what it has allowed."""
+        fault = databricks_fault(raised)
+        if fault is not None and fault.denied:
+            return replace(fault, transient=True)
+        return fault
+
+    def _expired(self, fault: CallFault) -> None:
+        self.renew()
+        if not self._told:
+            self.warn(f"{fault.words}: {LOG_IN_AGAIN}")
+        self._told = True
+
+
+# The SDK asks for a token and for what the workspace is with every client, so there is one.
+_LOCK = threading.Lock()
+_LOGIN = threading.Lock()
+_CLIENTS: dict[Workspace, WorkspaceClient] = {}
+
+
+def _done(client: WorkspaceClient, method: str, path: str, request: Mapping[str, Any]) -> Any:
+    # As the SDK's own methods do it, for addresses that several workspaces have.
+    workspace_id = client.config.workspace_id
+    ours = {"X-Databricks-Workspace-Id": workspace_id} if workspace_id else {}
+    headers = {**ours, **request.get("headers", {})}
+    return client.api_client.do(method, path, **{**request, "headers": headers})
+
+
+def _client(workspace: Workspace, stop: threading.Event) -> WorkspaceClient:
+    """The SDK's client, logged in."""
+    while not _LOGIN.acquire(timeout=_TICK_S):
+        if stop.is_set():
+            raise InterruptedError("stopped while logging in to Databricks")
+    try:
+        with _LOCK:
+            client = _CLIENTS.get(workspace)
+        client = _made(workspace, stop) if client is None else client
+        # Asked for a token by itself, the SDK's error is known from that of a call.
+        _logged_in(client.config.authenticate)
+        with _LOCK:
+            _CLIENTS[workspace] = client
+    finally:
+        _LOGIN.release()
+    return client
+
+
+def _forget(workspace: Workspace, client: WorkspaceClient) -> None:
+    with _LOCK:
+        if _CLIENTS.get(workspace) is client:
+            del _CLIENTS[workspace]
+
+
+def _made(workspace: Workspace, stop: threading.Event) -> WorkspaceClient:
+    """A new client. The SDK repeats its questions about the workspace for up to 5 min, deaf to any
+    stop, so they are waited for aside."""
+    made: list[WorkspaceClient] = []
+    wrong: list[BaseException] = []
+
+    def make() -> None:
+        try:
+            made.append(_logged_in(lambda: workspace_client(workspace, clock=OneAttempt())))
+        except BaseException as raised:  # noqa: BLE001 - raised again below
+            wrong.append(raised)
+
+    thread = threading.Thread(target=make, name="databricks-login", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_TICK_S)
+        if thread.is_alive() and stop.is_set():
+            raise InterruptedError("stopped while logging in to Databricks")
+    if wrong:
+        raise wrong[0]
+    return made[0]
+
+
+def _logged_in(call: Callable[[], T]) -> T:
+    try:
+        return call()
+    except Exception as raised:
+        error = login_error(raised)
+        if error is None:
+            raise
+        raise error from raised

@@ -1,0 +1,341 @@
+"""The Databricks engine: a Dagster Pipes client that runs one Spark step as one Databricks run.
+
+A step is green only if Databricks calls it SUCCESS and its Pipes messages were read to their
+closing mark. On every way out, what we have started has ended, or has been told to and seen to end.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from dagster import Failure, MetadataValue, PipesClient, PipesSession, open_pipes_session
+from dagster._core.pipes.client import PipesClientCompletedInvocation
+from dagster_pipes import PipesExtras
+
+from ascii_hydra.engines.clock import Clock, SystemClock
+from ascii_hydra.engines.databricks.api import Databricks
+from ascii_hydra.engines.databricks.databricks_request import DatabricksRequest
+from ascii_hydra.engines.databricks.explain import (
+    Evidence,
+    call_advice,
+    cause,
+    is_in_vain,
+    may_pass,
+)
+from ascii_hydra.engines.databricks.job import Job
+from ascii_hydra.engines.databricks.pools import pool_ids
+from ascii_hydra.engines.databricks.states import (
+    Result,
+    cluster_id_of,
+    state_of,
+    task_of,
+    work_of,
+)
+from ascii_hydra.engines.databricks.submission import UnclearError
+from ascii_hydra.engines.databricks.waiting import waited
+from ascii_hydra.engines.databricks.watcher import Look
+from ascii_hydra.engines.databricks_errors import DATABRICKS_FAULTS, fault_of
+from ascii_hydra.engines.identity import identity_of, is_retry
+from ascii_hydra.engines.interrupts import deferred_interrupts
+from ascii_hydra.engines.payload_upload import ensure_uploaded
+from ascii_hydra.engines.pipes_arguments import bootstrap_words
+from ascii_hydra.engines.pipes_folder import FolderContextInjector, FolderReader, PipesFolder
+from ascii_hydra.engines.pipes_run import (
+    Context,
+    Handle,
+    StepError,
+    announce,
+    completed,
+    dagsters_faults,
+    reported_exception,
+)
+from ascii_hydra.engines.store import Store
+from ascii_hydra.engines.workspace_store import WorkspaceStore
+
+# One run more, when the cloud or Databricks itself has failed.
+_RUNS = 2
+_OUTPUT_PATIENCE_S = 60.0
+_TRACE_LINES = 40
+
+
+class DatabricksClient(PipesClient):
+    """Runs steps on Databricks. It keeps no state: several threads may share one.
+
+    Args:
+        clock: time in the cloud.
+        stop: once set, running steps are cancelled and DagsterExecutionInterruptedError is raised.
+        tell: takes a line for people at every change of a state.
+        launch_id: names the runs that share pools; by default each run is on its own.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        stop: threading.Event | None = None,
+        tell: Callable[[str], None] = lambda _line: None,
+        launch_id: str | None = None,
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._stop = stop or threading.Event()
+        self._tell = tell
+        self._launch_id = launch_id
+
+    def run(  # type: ignore[override]
+        self,
+        *,
+        context: Context,
+        request: DatabricksRequest,
+        extras: PipesExtras | None = None,
+    ) -> PipesClientCompletedInvocation:
+        """Run one step to its end.
+
+        The results are what the step reported; an asset it did not speak of counts as
+        materialised, since the step is known to have succeeded.
+
+        Raises dagster.Failure if the step failed, and DagsterExecutionInterruptedError (or
+        whatever the handler of a signal raises) if it was interrupted; by then what was started
+        has been ended.
+        """
+        with deferred_interrupts(self._stop) as stop:
+            api = Databricks(request.workspace, self._clock, stop, context.log.warning)
+            launch = self._launch_id or context.run.run_id
+            return _Run(context, request, api, launch, self._tell).invocation(extras)
+
+
+class _Run:
+    """One run of one step."""
+
+    def __init__(
+        self,
+        context: Context,
+        request: DatabricksRequest,
+        api: Databricks,
+        launch: str,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._context = context
+        self._request = request
+        self._api = api
+        self._tell = tell
+        self._identity = identity_of(context, launch)
+        self._store = _store(request, api)
+        self._job = Job(api, self._store, self._say)
+        self._nonce = secrets.token_hex(4)
+        self._page: str | None = None
+        self._cluster_id: str | None = None
+        self._state = ""
+
+    def invocation(self, extras: PipesExtras | None) -> PipesClientCompletedInvocation:
+        """Run it; every fault becomes Dagster's."""
+        with dagsters_faults(self._request.step, self._known):
+            try:
+                return self._invocation(extras)
+            except DATABRICKS_FAULTS as raised:
+                fault = fault_of(raised)
+                if self._api.stop.is_set() and fault.transient:
+                    raise InterruptedError("stopped") from None
+                # What is refused for what it is would be refused again.
+                raise StepError(
+                    f"could not be run: {fault.words}{call_advice(fault)}",
+                    again=fault.transient or fault.expired,
+                ) from raised
+
+    def _known(self) -> Handle | None:
+        return None if self._job.run_id is None else self._handle()
+
+    def _invocation(self, extras: PipesExtras | None) -> PipesClientCompletedInvocation:
+        log, request = self._context.log, self._request
+        if request.cluster_id is not None:
+            self._job.check(request.cluster_id)
+        uri = None
+        if is_retry(self._context):
+            uri = self._job.adopt(self._identity.token, request)
+        if uri is None:
+            # A folder that no other attempt has: by it, what this one has submitted is known.
+            base = request.of(self._identity).messages_uri.rstrip("/")
+            # Beside the others': the folder of folders would be left when it is empty.
+            uri = f"{base}-{self._nonce}"
+            ensure_uploaded(request.uploads, self._store, self._api.stop, self._say)
+        folder = PipesFolder(self._store, uri)
+        injector = FolderContextInjector(folder, log.warning, adopted=self._job.adopted)
+        reader = FolderReader(folder, log.warning)
+        with open_pipes_session(
+            context=self._context,
+            context_injector=injector,
+            message_reader=reader,
+            extras=extras,
+        ) as session:
+            evidence = self._evidence(session, reader, injector)
+        sentence = cause(evidence)
+        if sentence is not None:
+            raise Failure(
+                sentence,
+                metadata=self._failed_metadata(evidence),
+                allow_retries=not is_in_vain(evidence),
+            ) from None
+        return completed(self._context, session, reader.report, self._handle())
+
+    def _evidence(
+        self, session: PipesSession, reader: FolderReader, injector: FolderContextInjector
+    ) -> Evidence:
+        """Run the step to its end, and say how it ended."""
+        bootstrap = bootstrap_words(session)
+        for left in reversed(range(_RUNS)):
+            evidence = self._attempt(bootstrap, left, reader, injector)
+            again = left and not self._job.adopted and may_pass(evidence)
+            if not again or self._api.stop.is_set():
+                break
+            self._job.give_up()
+            self._say(f"a second run is made, because {cause(evidence)}")
+        report = reader.drain()
+        if reader.fault is not None:
+            raise reader.fault
+        return replace(
+            evidence,
+            opened=report.opened,
+            closed=report.closed,
+            exception=reported_exception(report),
+        )
+
+    def _attempt(
+        self,
+        bootstrap: list[str],
+        number: int,
+        reader: FolderReader,
+        injector: FolderContextInjector,
+    ) -> Evidence:
+        job = self._job
+        try:
+            if not job.adopted:
+                self._cluster_id = None
+                wanted = self._request.of(self._identity).pools
+                pools = pool_ids(self._api, self._identity.launch, wanted, self._say)
+                request = self._request.of(self._identity, bootstrap, pools)
+                # A retry is given no old run, and a lost reply is.
+                job.submit(request, f"{self._identity.token}-{self._nonce}-{number}")
+            self._announce()
+            look, own = waited(
+                self._api,
+                job,
+                self._request,
+                reader,
+                see=self._see,
+                warn=self._context.log.warning,
+            )
+            fault = job.leave(look.run) if own is None else job.end()
+        except BaseException as raised:
+            fault = job.end()
+            if fault is not None or isinstance(raised, UnclearError):
+                injector.end_unseen()
+            self._lament(fault)
+            raise
+        if fault is not None:
+            injector.end_unseen()
+        self._lament(fault)
+        return self._seen(look, own)
+
+    def _seen(self, look: Look, own: str | None) -> Evidence:
+        """How it ended, by Databricks' own account."""
+        evidence = Evidence(step=self._request.step, run=look.run, own=own)
+        if evidence.state.result is Result.success:
+            return evidence
+        out = self._api.on_the_way_out()
+        task_run_id, cluster_id = task_of(look.run).get("run_id"), cluster_id_of(look.run)
+        if task_run_id is not None:
+            output = self._asked("its output", lambda: out.output(int(task_run_id)))
+            evidence = replace(evidence, output=output)
+        if cluster_id is not None:
+            cluster = self._asked(f"its cluster {cluster_id}", lambda: out.cluster(cluster_id))
+            evidence = replace(evidence, cluster=cluster)
+        return evidence
+
+    def _asked(self, what: str, call: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+        """What Databricks says; a step's failure is told without it, if need be."""
+        # Not the way out's patience with a refusal: who runs a step need not see all of it.
+        patient = Databricks(self._api.workspace, self._api.clock, threading.Event()).patient
+        try:
+            return patient(call, _OUTPUT_PATIENCE_S)
+        except DATABRICKS_FAULTS as raised:
+            words = fault_of(raised).words
+            self._context.log.warning(f"Databricks does not tell {what} ({words})")
+            return {}
+
+    # --- telling -----------------------------------------------------------------------------
+
+    def _say(self, line: str) -> None:
+        self._context.log.info(f"{self._request.step}: {line}")
+        self._tell(f"{self._request.step}: {line}")
+
+    def _see(self, look: Look) -> None:
+        """Tell what a look shows for the first time."""
+        run_id, state = self._job.run_id, work_of(look.run)
+        if state_of(look.run).result is not None:
+            state = state_of(look.run)
+        page, cluster_id = look.run.get("run_page_url"), cluster_id_of(look.run)
+        new_page = page is not None and self._page is None
+        new_cluster = cluster_id is not None and cluster_id != self._cluster_id
+        if new_page:
+            self._page = str(page)
+            self._say(f"run {run_id} is at {page}")
+        if new_cluster:
+            self._cluster_id = cluster_id
+        if new_page or new_cluster:
+            self._announce()
+        if state.told != self._state:
+            self._state = state.told
+            waits = f" ({state.messages[0]})" if state.told == "QUEUED" and state.messages else ""
+            self._say(f"run {run_id} is {state.told}{waits}")
+
+    def _announce(self) -> None:
+        """Put what runs into Dagster's history at once: it costs money from now on."""
+        where = "" if self._cluster_id is None else f" on cluster {self._cluster_id}"
+        line = f"{self._request.step} is run {self._job.run_id} of Databricks{where}"
+        announce(self._context, line, self._handle())
+
+    def _lament(self, fault: str | None) -> None:
+        if fault is None:
+            return
+        run_id = self._job.run_id
+        how = "list-runs --active-only" if run_id is None else f"cancel-run {run_id}"
+        self._context.log.error(
+            f"{self._request.step}: run {run_id} may still be running and cost money ({fault})."
+            f" End it: databricks jobs {how}"
+        )
+
+    def _handle(self) -> Handle:
+        """Where to find it: to be shown whether it succeeds or fails."""
+        found: Handle = {"databricks/run_id": MetadataValue.text(str(self._job.run_id))}
+        if self._page is not None:
+            found["databricks/run_page"] = MetadataValue.url(self._page)
+        if self._cluster_id is not None:
+            found["databricks/cluster_id"] = MetadataValue.text(self._cluster_id)
+        return found
+
+    def _failed_metadata(self, evidence: Evidence) -> Handle:
+        state = evidence.state
+        trace = (evidence.trace or evidence.error).splitlines()
+        logs = str(evidence.output.get("logs") or "").splitlines()
+        return {
+            **self._handle(),
+            "databricks/state": MetadataValue.text(state.told or "unknown"),
+            "databricks/termination_code": MetadataValue.text(state.code or "(none)"),
+            "databricks/error_trace": MetadataValue.text(
+                "\n".join(trace[-_TRACE_LINES:]) or "(none)"
+            ),
+            "databricks/log_tail": MetadataValue.text("\n".join(logs[-_TRACE_LINES:]) or "(none)"),
+        }
+
+
+def _store(request: DatabricksRequest, api: Databricks) -> Store:
+    """Where a request's payload and messages are."""
+    if request.messages_uri.startswith("s3://"):
+        from ascii_hydra.engines.s3_store import S3Store
+
+        return S3Store(request.place)
+    # Its calls have patience of their own, and must be made though everything is being stopped.
+    return WorkspaceStore(api.on_the_way_out())

@@ -1,0 +1,103 @@
+"""Ending what was started, and seeing it end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from databricks.sdk.errors import NotFound
+
+from ascii_hydra.engines.databricks.api import Databricks
+from ascii_hydra.engines.databricks.states import Stage, cluster_id_of, state_of, task_of
+from ascii_hydra.engines.databricks_errors import DATABRICKS_FAULTS, fault_of
+
+_CALL_PATIENCE_S = 120.0
+# Databricks cancels "asynchronously": a cluster that is starting takes its time.
+_SEEING_S = 5 * 60.0
+_CLUSTER_SEEING_S = 60.0
+_PAUSE_S = 0.5
+_LEAVING = {"TERMINATING", "TERMINATED", "ERROR"}
+
+
+def cancelled_run(api: Databricks, run_id: int) -> str | None:
+    """Cancel a run and see it end, and its job cluster leave; says what went wrong, or None.
+
+    Args:
+        api: where; its stop does not matter.
+        run_id: the run.
+    """
+    out = api.on_the_way_out()
+    seen: list[Mapping[str, Any]] = []
+
+    def ended() -> bool:
+        seen.append(out.run(run_id))
+        return state_of(seen[-1]).stage is Stage.ended
+
+    try:
+        if not out.patient(ended, _CALL_PATIENCE_S):
+            refused = _refused(out, run_id)
+            if refused is not None and not out.patient(ended, _CALL_PATIENCE_S):
+                return refused
+            unseen = _unseen(out, ended, _SEEING_S)
+            if unseen is not None:
+                return unseen
+    except DATABRICKS_FAULTS as raised:
+        return fault_of(raised).words
+    return left_cluster(api, seen[-1])
+
+
+def left_cluster(api: Databricks, run: Mapping[str, Any]) -> str | None:
+    """Once a run has ended: see its job cluster leave, as it does by itself, else terminate it;
+    says what went wrong, or None.
+
+    Args:
+        api: where; its stop does not matter.
+        run: what runs/get says of it.
+    """
+    cluster_id = cluster_id_of(run)
+    if cluster_id is None or task_of(run).get("existing_cluster_id"):
+        return None
+    if not task_of(run).get("new_cluster"):
+        return None  # serverless compute has no cluster of ours
+    out = api.on_the_way_out()
+
+    def left() -> bool:
+        try:
+            return str(out.cluster(cluster_id).get("state")) in _LEAVING
+        except DATABRICKS_FAULTS as raised:
+            fault = fault_of(raised)
+            # Who may run jobs need not see clusters; that of a run that has ended is Databricks'
+            # to end.
+            if fault.denied or isinstance(raised, NotFound):
+                return True
+            raise
+
+    def terminate() -> None:
+        out.call("POST", "/api/2.1/clusters/delete", body={"cluster_id": cluster_id})
+
+    try:
+        if _unseen(out, left, _CLUSTER_SEEING_S) is None:
+            return None
+        out.patient(terminate, _CALL_PATIENCE_S)
+        unseen = _unseen(out, left, _CLUSTER_SEEING_S)
+    except DATABRICKS_FAULTS as raised:
+        unseen = fault_of(raised).words
+    return None if unseen is None else f"its cluster {cluster_id} is left: {unseen}"
+
+
+def _refused(out: Databricks, run_id: int) -> str | None:
+    """Cancel a run; why Databricks does not, or None."""
+    try:
+        out.patient(lambda: out.cancel(run_id), _CALL_PATIENCE_S)
+    except DATABRICKS_FAULTS as raised:
+        return fault_of(raised).words
+    return None
+
+
+def _unseen(out: Databricks, seen: Callable[[], bool], patience_s: float) -> str | None:
+    deadline = out.clock.now() + patience_s
+    while not out.patient(seen, patience_s):
+        if out.clock.now() >= deadline:
+            return f"it has not been seen to end within {patience_s:g} s"
+        out.clock.sleep(_PAUSE_S, out.stop)
+    return None

@@ -1,0 +1,169 @@
+"""Pools of instances that the steps of a launch share.
+
+runs/submit knows no cluster that several runs share, but a job cluster may take its instances from
+a pool: the next step's cluster then starts on those that the last one has given back. There is one
+pool for every kind of instance that the steps of a launch have. The first step that needs it makes
+it. An instance that is idle for long is given back by Databricks, should this process be killed
+before it can delete the pool: an empty pool costs nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from databricks.sdk.errors import NotFound
+
+from ascii_hydra.databricks.workspace import Workspace
+from ascii_hydra.engines.calls import pause_s
+from ascii_hydra.engines.databricks.api import POOLS, Databricks
+from ascii_hydra.engines.databricks.submission import StoppedError
+from ascii_hydra.engines.databricks_errors import DATABRICKS_FAULTS, fault_of
+from ascii_hydra.engines.interrupts import deferred_interrupts
+
+_TICK_S = 0.1
+_PATIENCE_S = 10 * 60.0
+_DELETING_S = 120.0
+
+
+@dataclass
+class _Pool:
+    """One pool, once it is there, and whether a call without a clear answer may have made it."""
+
+    api: Databricks
+    body: Mapping[str, Any]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    pool_id: str | None = None
+    doubted: bool = False
+
+
+_LOCK = threading.Lock()
+_POOLS: dict[tuple[str, Workspace, str], _Pool] = {}
+
+
+def pool_ids(
+    api: Databricks,
+    launch: str,
+    pools: Mapping[str, Mapping[str, Any]],
+    say: Callable[[str], None],
+) -> dict[str, str]:
+    """Ids of a launch's pools by their placeholders; made if they are not there yet.
+
+    Args:
+        api: where.
+        launch: names the launch.
+        pools: bodies of instance-pools/create by placeholder, complete.
+        say: is told of every pool that is made or used.
+
+    Raises:
+        StoppedError, InterruptedError: stopped before, or while another step makes it.
+        What a call raises: Databricks refuses a pool, or cannot be reached.
+    """
+    return {one: _pool_id(api, launch, body, say) for one, body in pools.items()}
+
+
+def close_shared(launch_id: str | None = None) -> tuple[str, ...]:
+    """Delete the pools that this process has used for a launch, or for any; says what went wrong.
+
+    Their idle instances end with them; a cluster that still has some keeps them until it ends.
+    """
+    # A second Ctrl-C while pools are deleted must not leave the others.
+    with deferred_interrupts(threading.Event()):
+        with _LOCK:
+            keys = [key for key in _POOLS if launch_id in (None, key[0])]
+            entries = [_POOLS.pop(key) for key in keys]
+        told = [_deleted(entry) for entry in entries]
+    return tuple(one for one in told if one is not None)
+
+
+def _pool_id(
+    api: Databricks, launch: str, body: Mapping[str, Any], say: Callable[[str], None]
+) -> str:
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    with _LOCK:
+        entry = _POOLS.setdefault((launch, api.workspace, digest), _Pool(api, body))
+    with _held(entry.lock, api.stop):
+        name = body["instance_pool_name"]
+        if entry.pool_id is None:
+            entry.pool_id, new = _made(api, entry)
+            say(f"{'makes' if new else 'uses'} the launch's pool {entry.pool_id} ({name})")
+        else:
+            say(f"uses the launch's pool {entry.pool_id} ({name})")
+        return entry.pool_id
+
+
+def _made(api: Databricks, entry: _Pool) -> tuple[str, bool]:
+    """Id of a pool, and whether it was made here: a killed process, or a call without an answer,
+    may have made it before. There is no idempotency token; its name is the launch's alone."""
+    deadline = api.clock.now() + _PATIENCE_S
+    failures = 0
+    while True:
+        if api.stop.is_set():
+            raise StoppedError
+        try:
+            found = _found(api, entry.body)
+            if found is not None:
+                return found, False
+            reply = api.call("POST", f"{POOLS}/create", body=dict(entry.body))
+            return str(reply["instance_pool_id"]), True
+        except DATABRICKS_FAULTS as raised:
+            fault = fault_of(raised)
+            entry.doubted = entry.doubted or (fault.transient and not fault.undone)
+            if not fault.transient or api.clock.now() > deadline:
+                raise
+            failures += 1
+            wait_s = max(pause_s(failures), fault.retry_after_s or 0.0)
+        api.clock.sleep(wait_s, api.stop)
+
+
+def _found(api: Databricks, body: Mapping[str, Any]) -> str | None:
+    """Id of a living pool of this name and kind of instance."""
+    for one in api.pools():
+        same = all(
+            one.get(key) == body[key]
+            for key in ("instance_pool_name", "node_type_id")
+            if key in body
+        )
+        if same and one.get("state", "ACTIVE") == "ACTIVE":
+            return str(one["instance_pool_id"])
+    return None
+
+
+def _deleted(entry: _Pool) -> str | None:
+    out, name = entry.api.on_the_way_out(), entry.body["instance_pool_name"]
+    try:
+        pool_id = entry.pool_id
+        if pool_id is None and entry.doubted:
+            pool_id = out.patient(lambda: _found(out, entry.body), _DELETING_S)
+        if pool_id is not None:
+            out.patient(lambda: _delete(out, pool_id), _DELETING_S)
+    except DATABRICKS_FAULTS as raised:
+        how = entry.pool_id or f"<the id of {name}>"
+        return (
+            f"pool {name} could not be deleted ({fault_of(raised).words}); its idle instances are"
+            f" given back by themselves. Delete it: databricks instance-pools delete {how}"
+        )
+    return None
+
+
+def _delete(api: Databricks, pool_id: str) -> None:
+    try:
+        api.call("POST", f"{POOLS}/delete", body={"instance_pool_id": pool_id})
+    except NotFound:
+        return
+
+
+@contextmanager
+def _held(lock: threading.Lock, stop: threading.Event) -> Iterator[None]:
+    while not lock.acquire(timeout=_TICK_S):
+        if stop.is_set():
+            raise InterruptedError("stopped while another step makes the pool")
+    try:
+        yield
+    finally:
+        lock.release()

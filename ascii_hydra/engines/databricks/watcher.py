@@ -1,0 +1,239 @@
+"""One watcher for all runs of a workspace that this process waits for."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from databricks.sdk.errors import NotFound
+
+from ascii_hydra.databricks.workspace import Workspace
+from ascii_hydra.engines.calls import CallFault
+from ascii_hydra.engines.calls import pause_s as pause_after
+from ascii_hydra.engines.databricks.api import PAGE, Databricks
+from ascii_hydra.engines.databricks.states import Stage, state_of, work_of
+from ascii_hydra.engines.databricks_errors import DATABRICKS_FAULTS, LOG_IN_AGAIN, fault_of
+from ascii_hydra.engines.watched import Watched, WatchingFailedError
+
+_OUTAGE_S = 15 * 60.0
+# Workspaces under maintenance have answered 403 to what they had allowed, for some minutes
+# (apache/airflow#21286).
+_DENIED_S = 10 * 60.0
+# A run that was submitted a moment ago may not be shown by every server.
+_SHOWN_WITHIN_S = 60.0
+# With so many, pages of runs/list are fewer calls than one runs/get each.
+_FEW = 4
+# A look by the list says nothing of the cluster, which is found meanwhile.
+_WHOLE_EVERY_S = 15 * 60.0
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look has shown.
+
+    Attributes:
+        at: seconds since the epoch, by the clock.
+        run: the run as runs/get gave it.
+        run_at: when that was: later looks by runs/list have shown that nothing has changed.
+    """
+
+    at: float
+    run: Mapping[str, Any]
+    run_at: float
+
+
+RunWatch = Watched[Look]
+
+
+class _WorkspaceWatch:
+    """A thread that looks at the runs of one workspace."""
+
+    def __init__(self, api: Databricks, warn: Callable[[str], None]) -> None:
+        self._api = api
+        self._warn = warn
+        self._wake = threading.Event()
+        self._begun_at: dict[RunWatch, float] = {}
+        self._seen = False
+        self.watched: list[RunWatch] = []
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="databricks-watcher", daemon=True).start()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def _run(self) -> None:
+        try:
+            self._look_on()
+        except BaseException as raised:  # noqa: BLE001 - raised again by those who wait
+            with _LOCK:
+                waiting, self.watched = self.watched, []
+                _forget(self)
+            cause = (
+                raised
+                if isinstance(raised, WatchingFailedError)
+                else WatchingFailedError(f"watching it failed ({type(raised).__name__}: {raised})")
+            )
+            for one in waiting:
+                one.fail(cause)
+
+    def _look_on(self) -> None:
+        failures, failing_since, told = 0, 0.0, False
+        while True:
+            self._wake.clear()
+            with _LOCK:
+                waiting = list(self.watched)
+                if not waiting:
+                    _forget(self)
+                    return
+            now = self._api.clock.now()
+            try:
+                if any(one.due_at <= now for one in waiting):
+                    self._look(waiting, now)
+                    self._seen = True
+                failures = 0
+                # Somewhat late, so that many are due together.
+                pause = max(0.0, min(one.due_at for one in waiting) - now) * _jitter()
+            except DATABRICKS_FAULTS as raised:
+                fault = fault_of(raised)
+                if failures == 0:
+                    failing_since, told = now, False
+                self._bear(fault, now - failing_since, raised)
+                if failures == 0:
+                    self._warn(
+                        f"Databricks cannot be asked at the moment ({fault.words}); asking again"
+                    )
+                if fault.expired:
+                    self._api.renew()
+                    if not told:
+                        self._warn(f"Databricks accepts the credentials no more: {LOG_IN_AGAIN}")
+                    told = True
+                failures += 1
+                pause = max(pause_after(failures), fault.retry_after_s or 0.0)
+            self._api.clock.sleep(pause, self._wake)
+
+    def _bear(self, fault: CallFault, failing_s: float, raised: Exception) -> None:
+        """Raise, unless it may pass and has not lasted too long."""
+        borne_s = _OUTAGE_S if fault.expired or fault.transient else 0.0
+        if fault.denied and self._seen:
+            borne_s = _DENIED_S
+        if borne_s == 0.0:
+            advice = ": allow CAN VIEW on its runs" if fault.denied else ""
+            raise WatchingFailedError(
+                f"Databricks does not tell its state ({fault.words}){advice}"
+            ) from raised
+        if failing_s > borne_s:
+            raise WatchingFailedError(
+                f"Databricks has not told its state for {borne_s / 60:g} min ({fault.words})"
+            ) from raised
+
+    def _look(self, waiting: list[RunWatch], now: float) -> None:
+        due = [one for one in waiting if one.due_at <= now]
+        listed = self._listed(waiting) if len(due) > _FEW else {}
+        for one in waiting:
+            run = self._unchanged(one, listed, now)
+            look = None if run is None or one.look is None else Look(now, run, one.look.run_at)
+            if look is None and one.due_at <= now:
+                run = self._run_of(one, now)
+                look = None if run is None else Look(now, run, now)
+            if look is not None:
+                one.see(look, work_of(look.run).told, now)
+                one.due_at = now + one.pause_s(now)
+
+    def _unchanged(
+        self, one: RunWatch, listed: Mapping[str, Mapping[str, Any]], now: float
+    ) -> Mapping[str, Any] | None:
+        """The run as it was last seen, if the list shows that it is still so."""
+        brief, last = listed.get(one.key), one.look
+        if brief is None or last is None or now - last.run_at > _WHOLE_EVERY_S:
+            return None
+        same = state_of(brief).told == state_of(last.run).told
+        return last.run if same and work_of(last.run).stage is not Stage.ending else None
+
+    def _run_of(self, one: RunWatch, now: float) -> Mapping[str, Any] | None:
+        try:
+            return self._api.run(int(one.key))
+        except NotFound as raised:
+            begun_at = self._begun_at.setdefault(one, now)
+            if one.look is None and now - begun_at < _SHOWN_WITHIN_S:
+                one.due_at = now + 1.0
+                return None
+            with _LOCK:
+                if one in self.watched:
+                    self.watched.remove(one)
+            words = fault_of(raised).words
+            one.fail(
+                WatchingFailedError(
+                    f"Databricks does not know it any more ({words}): somebody has deleted it"
+                )
+            )
+            return None
+
+    def _listed(self, waiting: list[RunWatch]) -> dict[str, Mapping[str, Any]]:
+        """Those of many that have not ended, by the pages of runs/list; of few, none.
+
+        Others' runs are on the same pages: with too many of them, it is not worth it.
+        """
+        looks = [one.look for one in waiting if one.look is not None]
+        if not looks:
+            return {}
+        wanted = {one.key for one in waiting if one.look is not None}
+        since = min(int(look.run.get("start_time") or 0) for look in looks) / 1000
+        found: dict[str, Mapping[str, Any]] = {}
+        most = max(2 * PAGE, len(waiting) // 2 * PAGE)
+        for count, run in enumerate(self._api.runs(active=True, since=since or None)):
+            if str(run["run_id"]) in wanted:
+                found[str(run["run_id"])] = run
+            if len(found) == len(wanted) or count >= most:
+                break
+        return found
+
+
+_LOCK = threading.Lock()
+_WATCHES: dict[Workspace, _WorkspaceWatch] = {}
+
+
+def _forget(watch: _WorkspaceWatch) -> None:
+    for key, one in list(_WATCHES.items()):
+        if one is watch:
+            del _WATCHES[key]
+
+
+def _jitter() -> float:
+    return random.uniform(1.0, 1.1)  # noqa: S311 - nothing secret
+
+
+@contextmanager
+def watched_run(
+    api: Databricks, run_id: int, *, longest_s: float, warn: Callable[[str], None]
+) -> Iterator[RunWatch]:
+    """A run, looked at regularly until the end of the block.
+
+    Args:
+        api: where; of several who watch one workspace, the first one's is used.
+        run_id: the run.
+        longest_s: longest pause between two looks, by the clock.
+        warn: is told of an outage.
+    """
+    with _LOCK:
+        watch = _WATCHES.get(api.workspace)
+        new = watch is None
+        if watch is None:
+            watch = _WATCHES[api.workspace] = _WorkspaceWatch(api.on_the_way_out(), warn)
+        one = RunWatch(str(run_id), longest_s, watch.wake)
+        watch.watched.append(one)
+    if new:
+        watch.start()
+    else:
+        watch.wake()
+    try:
+        yield one
+    finally:
+        with _LOCK:
+            if one in watch.watched:
+                watch.watched.remove(one)
+        watch.wake()

@@ -1,0 +1,298 @@
+"""A step's Dagster Pipes context and messages by way of a folder in a store.
+
+`ascii_hydra/step/folder_messages.py` is the other end. Every session has a folder of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from dagster import PipesContextInjector
+from dagster_pipes import PipesContextData, PipesParams
+
+from ascii_hydra.engines.calls import CallFault, repeated
+from ascii_hydra.engines.clock import SystemClock
+from ascii_hydra.engines.pipes_reader import Messages, SessionReader
+from ascii_hydra.engines.store import Store
+from ascii_hydra.step.folder_messages import (
+    CHUNK_END,
+    CONTEXT,
+    FOLDER_KEY,
+    LAST_WORK_S,
+    LOOK_S,
+    STOP,
+    STOPPED,
+)
+
+if TYPE_CHECKING:
+    from dagster import PipesMessageHandler
+
+T = TypeVar("T")
+_CHUNKS = "messages/"
+_CHUNK_NAME = re.compile(rf"{_CHUNKS}(\d+)\.json")
+# Left by whoever has seen a step end that was asked to.
+_SEEN = "seen"
+_INTERVAL_S = 1.0
+# Messages are kept in the store until they are read, so an outage costs nothing but time.
+_PATIENCE_S = 15 * 60.0
+_LAST_PATIENCE_S = 60.0
+_WRITE_PATIENCE_S = 60.0
+_CLEANING_PATIENCE_S = 10.0
+# From `stop` to `stopped`, with some time for slow calls.
+_STOPPING_S = LOOK_S + LAST_WORK_S + 15.0
+_STOPPING_LOOK_S = 0.25
+
+
+class FolderError(Exception):
+    """A store does not give or take a session's files. The text is a sentence for people.
+
+    Args:
+        text: see there.
+        fault: of the call.
+    """
+
+    def __init__(self, text: str, fault: CallFault) -> None:
+        super().__init__(text)
+        self.fault = fault
+
+
+class MessagesUnreadableError(FolderError):
+    """A store does not give a step's messages."""
+
+
+class PipesFolder:
+    """The folder of one session.
+
+    Args:
+        store: where it is.
+        uri: `s3://bucket/prefix`, `/Volumes/...`, or what else the store names its folders.
+    """
+
+    def __init__(self, store: Store, uri: str) -> None:
+        self.store = store
+        self.uri = uri.rstrip("/")
+
+    def content(self, name: str) -> bytes | None:
+        """A whole file; None if there is none (yet). Called once; raises as the store does."""
+        return self.store.read(f"{self.uri}/{name}")
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a whole file. Raises FolderError, for transient failures after a minute."""
+        # Credentials that have expired are an error here: nothing runs yet.
+        uri = f"{self.uri}/{name}"
+        self._patient(
+            lambda: self.store.write(uri, content), _WRITE_PATIENCE_S, "written", renewed=False
+        )
+
+    def ask_to_stop(self) -> None:
+        """Let the step that has this folder end itself. Raises FolderError."""
+        uri = f"{self.uri}/{STOP}"
+        self._patient(lambda: self.store.write(uri, b""), _WRITE_PATIENCE_S, "written")
+
+    def seen_stopping(self) -> bool:
+        """Wait until a step that was asked to stop does so, or cannot; False if it is not seen to
+        within 30 s. Raises FolderError.
+
+        One that has not opened the folder yet does not go on without its context.
+        """
+        deadline = time.monotonic() + _STOPPING_S
+        while not self._patient(self._is_stopped, _WRITE_PATIENCE_S, "read"):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_STOPPING_LOOK_S)
+        return True
+
+    def _is_stopped(self) -> bool:
+        names = self.store.names(self.uri)
+        chunks = [int(one[1]) for one in map(_CHUNK_NAME.fullmatch, names) if one is not None]
+        if STOPPED in names or not chunks:
+            return True
+        last = self.content(_chunk_name(max(chunks))) or b""
+        return any(_is_farewell(line) for line in last.splitlines())
+
+    def stop_asked(self) -> bool:
+        """Whether the step was asked to stop, and nobody has seen it stop. Raises FolderError."""
+        names = self._patient(lambda: self.store.names(self.uri), _CLEANING_PATIENCE_S, "read")
+        return STOP in names and _SEEN not in names
+
+    def forget_stop(self) -> None:
+        """Once the step is seen to have ended: the folder may be deleted. Raises FolderError."""
+        uri = f"{self.uri}/{_SEEN}"
+        self._patient(lambda: self.store.write(uri, b""), _CLEANING_PATIENCE_S, "written")
+
+    def delete(self) -> None:
+        """Delete everything in it. Raises FolderError, for transient failures after 10 s."""
+        self._patient(lambda: self.store.delete(self.uri), _CLEANING_PATIENCE_S, "deleted")
+
+    def _patient(
+        self, call: Callable[[], T], patience_s: float, done: str, *, renewed: bool = True
+    ) -> T:
+        try:
+            return repeated(
+                call,
+                self.store.fault,
+                SystemClock(),
+                threading.Event(),
+                patience_s=patience_s,
+                expired=(lambda _fault: self.store.renew()) if renewed else None,
+            )
+        except Exception as raised:
+            fault = self.store.fault(raised)
+            if fault is None:
+                raise
+            advice = self.store.advice(fault, self.uri)
+            raise FolderError(
+                f"{self.uri} cannot be {done} ({fault.words}){advice}", fault
+            ) from raised
+
+
+class FolderContextInjector(PipesContextInjector):
+    """Leaves the context in the folder; at the end, whatever happened, the folder is deleted.
+
+    It stays if the step may live: with `stop` in it, which ends the step.
+
+    Args:
+        folder: of this session.
+        warn: is told if the folder was not deleted.
+        adopted: the step is running already and has its context.
+    """
+
+    def __init__(
+        self, folder: PipesFolder, warn: Callable[[str], None], *, adopted: bool = False
+    ) -> None:
+        self._folder = folder
+        self._warn = warn
+        self._adopted = adopted
+        self._unseen = False
+
+    def end_unseen(self) -> None:
+        """The step could not be seen to end."""
+        self._unseen = True
+
+    @contextmanager
+    def inject_context(self, context_data: PipesContextData) -> Iterator[PipesParams]:
+        """Within it, the context is there. Raises FolderError if it cannot be left there."""
+        try:
+            if not self._adopted:
+                self._folder.write(CONTEXT, json.dumps(context_data).encode())
+            yield {FOLDER_KEY: self._folder.uri}
+        finally:
+            try:
+                if self._unseen or self._folder.stop_asked():
+                    self._folder.ask_to_stop()
+                    self._warn(
+                        f"{self._folder.uri} is left, since it asks the step to end itself: delete"
+                        " it when the step has ended"
+                    )
+                else:
+                    self._folder.delete()
+            except FolderError as unclean:
+                self._warn(f"the folder of Pipes messages is left: {unclean}")
+
+    def no_messages_debug_text(self) -> str:
+        """What Dagster adds to its warning when nothing was received."""
+        return f"Attempted to leave the context in {self._folder.uri}."
+
+
+class FolderReader(SessionReader):
+    """Reads the messages of one session. Make one for every session.
+
+    Args:
+        folder: of this session.
+        warn: is told of every line that is no message.
+
+    Attributes:
+        closed: set once the step has said that it reports no more.
+    """
+
+    def __init__(self, folder: PipesFolder, warn: Callable[[str], None]) -> None:
+        super().__init__(warn)
+        self.closed = threading.Event()
+        self._folder = folder
+        self._abandoned = threading.Event()
+        self._told_expiry = False
+
+    @contextmanager
+    def read_messages(self, handler: PipesMessageHandler) -> Iterator[PipesParams]:
+        """Say where to write, and read what comes."""
+        with self.reading(handler, self._read):
+            try:
+                yield {FOLDER_KEY: self._folder.uri}
+            finally:
+                # Whoever wanted the rest has drained before; nobody waits for an unhappy end's.
+                self._abandoned.set()
+
+    def _read(self, messages: Messages) -> None:
+        number = 1
+        while not self._abandoned.is_set():
+            last = self.ended.is_set()  # before looking: what is missing then never comes
+            chunk = self._chunk(number) or b""
+            whole = chunk.endswith(CHUNK_END)
+            if whole or (last and chunk):
+                number += 1
+                # All lines but the last one of a chunk that the step could not finish.
+                for line in chunk[: chunk.rfind(b"\n") + 1].splitlines():
+                    if line:
+                        messages.take(line)
+                if messages.report.closed:
+                    self.closed.set()
+            elif last:
+                break
+            else:
+                self.ended.wait(_INTERVAL_S)
+
+    def _chunk(self, number: int) -> bytes | None:
+        while True:
+            # The step's end cuts the patience short, but only after one more look.
+            ended = self.ended.is_set()
+            try:
+                return repeated(
+                    lambda: self._folder.content(_chunk_name(number)),
+                    self._folder.store.fault,
+                    SystemClock(),
+                    self._abandoned if ended else self.ended,
+                    patience_s=_LAST_PATIENCE_S if ended else _PATIENCE_S,
+                    expired=self._renew,
+                )
+            except Exception as raised:
+                fault = self._folder.store.fault(raised)
+                if fault is None:
+                    raise
+                borne = fault.transient or fault.expired
+                if borne and self.ended.is_set() and not ended:
+                    continue
+                advice = self._folder.store.advice(fault, self._folder.uri)
+                raise MessagesUnreadableError(
+                    f"its messages in {self._folder.uri} cannot be read ({fault.words}){advice}",
+                    fault,
+                ) from raised
+
+    def _renew(self, fault: CallFault) -> None:
+        self._folder.store.renew()
+        if not self._told_expiry:
+            self._told_expiry = True
+            self._warn(
+                f"the credentials for {self._folder.uri} are accepted no more ({fault.words}): log"
+                " in again, or set new ones; they are looked for until then"
+            )
+
+    def no_messages_debug_text(self) -> str:
+        """What Dagster adds to its warning when nothing was received."""
+        return f"Attempted to read messages from {self._folder.uri}."
+
+
+def _chunk_name(number: int) -> str:
+    return f"{_CHUNKS}{number}.json"
+
+
+def _is_farewell(line: bytes) -> bool:
+    try:
+        return bool(json.loads(line)["method"] == "closed")
+    except (ValueError, KeyError, TypeError):
+        return False

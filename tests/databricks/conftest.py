@@ -1,0 +1,434 @@
+"""Steps on the rehearsal workspace, run by real Dagster assets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import dagster as dg
+import pytest
+
+from ascii_hydra.aws.client import Place, aws_client
+from ascii_hydra.config.schema import RehearsalConfig
+from ascii_hydra.databricks.workspace import Workspace
+from ascii_hydra.engines.databricks.api import Databricks
+from ascii_hydra.engines.databricks.client import DatabricksClient
+from ascii_hydra.engines.databricks.databricks_request import DatabricksRequest
+from ascii_hydra.engines.databricks.pools import close_shared
+from ascii_hydra.engines.databricks.states import cluster_id_of
+from ascii_hydra.engines.databricks.wheel import step_wheel
+from ascii_hydra.engines.payload import Upload
+from ascii_hydra.engines.workspace_store import WorkspaceStore
+from ascii_hydra.rehearsal.clock import RehearsalClock
+from ascii_hydra.rehearsal.started import started
+
+BUCKET = "tests"
+ROOT = "/Volumes/main/default/tests"
+NODE = "m5d.xlarge"
+CLUSTER = {
+    "spark_version": "17.3.x-scala2.13",
+    "node_type_id": NODE,
+    "num_workers": 1,
+    "aws_attributes": {"availability": "ON_DEMAND", "zone_id": "auto"},
+    "data_security_mode": "SINGLE_USER",
+}
+PIPES = """
+import os, sys, time
+from dagster_pipes import PipesCliArgsParamsLoader
+from ascii_hydra.step.folder_messages import opened_pipes
+def opened():
+    return opened_pipes(PipesCliArgsParamsLoader())
+"""
+GOOD = """
+with opened() as context:
+    context.report_asset_materialization(metadata={"me": sys.argv[1]})
+"""
+ENDLESS = """
+with opened() as context:
+    context.log.info("at work")
+    time.sleep(600)
+"""
+SPEED = 3_000.0
+DATABRICKS = "databricks:jobs/runs/"
+
+
+def until(condition: Callable[[], object], within_s: float = 30.0) -> None:
+    """Wait for something that another process does."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def fault(on: str, effect: str, **more: Any) -> dict[str, Any]:
+    """A rule of the rehearsal; the operations of the Jobs API are named without their path."""
+    plain = on in {"cluster", "step"} or ":" in on
+    return {"target": on if plain else f"{DATABRICKS}{on}", "effect": effect, **more}
+
+
+REFUSED = fault("cluster", "validation_error", times=99)
+"""The end of a run that is not about its script: quick, and no process is started."""
+
+
+@dataclass
+class Cloud:
+    """The rehearsal workspace of these tests."""
+
+    url: str
+    _seen: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def place(self) -> Place:
+        return Place("us-east-1", self.url, path_style=True, rehearsal=True)
+
+    @property
+    def workspace(self) -> Workspace:
+        return Workspace(self.url)
+
+    @property
+    def clock(self) -> RehearsalClock:
+        return RehearsalClock(self.url)
+
+    @property
+    def api(self) -> Databricks:
+        return Databricks(self.workspace, self.clock, threading.Event())
+
+    @property
+    def store(self) -> WorkspaceStore:
+        return WorkspaceStore(self.api)
+
+    @property
+    def s3(self) -> Any:
+        return aws_client("s3", self.place)
+
+    def files(self, folder: str = f"{ROOT}/pipes") -> list[str]:
+        return self.store.names(folder)
+
+    def behave(self, *faults: dict[str, Any], **config: Any) -> None:
+        """From now on; what is not named is as usual in these tests."""
+        usual = {"speed": SPEED, "provisioning_seconds": 210, "step_minutes": None}
+        self._put("config", {**usual, **config})
+        self._put("faults", list(faults))
+
+    def calls(self, operation: str) -> int:
+        """How often an operation of the Jobs API has been called since the last `forget`."""
+        name = operation if ":" in operation else f"{DATABRICKS}{operation}"
+        return sum(one["operation"] == name for one in self._get("calls")) - self._seen.get(name, 0)
+
+    def forget(self) -> None:
+        self._seen = {}
+        for one in self._get("calls"):
+            self._seen[one["operation"]] = self._seen.get(one["operation"], 0) + 1
+
+    def alive(self) -> list[str]:
+        """Runs that have not ended, clusters that have not, and pools that are not deleted."""
+        return self._get("alive")
+
+    def runs(self, name: str) -> list[Mapping[str, Any]]:
+        """All that have this in their names, the newest first."""
+        return [one for one in self.api.runs(active=False, tasks=True) if name in one["run_name"]]
+
+    def result(self, name: str) -> list[str]:
+        """How all runs of a name have ended, the newest first."""
+        return [one["state"].get("result_state", "") for one in self.runs(name)]
+
+    def _get(self, name: str) -> Any:
+        with urlopen(f"{self.url}/_rehearsal/{name}", timeout=10) as reply:
+            return json.load(reply)
+
+    def _put(self, name: str, body: Any) -> None:
+        data = json.dumps(body).encode()
+        urlopen(
+            Request(f"{self.url}/_rehearsal/{name}", data=data, method="PUT"), timeout=10
+        ).close()
+
+
+@pytest.fixture(scope="session")
+def running_cloud() -> Iterator[Cloud]:
+    with started(RehearsalConfig(speed=SPEED)) as url:
+        cloud = Cloud(url)
+        cloud.s3.create_bucket(Bucket=BUCKET)
+        yield cloud
+
+
+@pytest.fixture
+def cloud(running_cloud: Cloud) -> Iterator[Cloud]:
+    """The workspace; after the test nothing is alive in it."""
+    running_cloud.behave()
+    running_cloud.store.delete(f"{ROOT}/pipes")  # a killed process leaves its own
+    running_cloud.forget()
+    yield running_cloud
+    told = close_shared()
+    running_cloud.behave(speed=100_000)
+    left = running_cloud.alive()
+    for one in left:
+        if one.startswith("run "):
+            running_cloud.api.cancel(int(one.removeprefix("run ")))
+    until(lambda: not [one for one in running_cloud.alive() if one.startswith("run ")])
+    assert left == []
+    assert told == ()
+
+
+@pytest.fixture
+def host(cloud: Cloud) -> Iterator[str]:
+    """An all-purpose cluster that somebody else has made."""
+    spec = {**CLUSTER, "cluster_name": "host", "autotermination_minutes": 600}
+    made = cloud.api.call("POST", "/api/2.1/clusters/create", body=spec)["cluster_id"]
+    yield made
+    cloud.behave(speed=100_000)
+    cloud.api.call("POST", "/api/2.1/clusters/permanent-delete", body={"cluster_id": made})
+    until(lambda: made not in cloud.alive())
+
+
+@dataclass
+class Ended:
+    """One asset's end, as Dagster recorded it."""
+
+    result: dg.ExecuteInProcessResult
+    asset: str
+    logged: list[str]
+    handles: list[dict[str, str]]
+
+    @property
+    def green(self) -> bool:
+        return self.result.success
+
+    @property
+    def materialized(self) -> dict[str, object]:
+        """The one materialisation's metadata, as plain values."""
+        (made,) = self.result.asset_materializations_for_node(self.asset)
+        return {key: value.value for key, value in made.metadata.items()}
+
+    @property
+    def _failure(self):
+        (event,) = [e for e in self.result.all_events if e.is_step_failure]
+        return event.step_failure_data
+
+    @property
+    def cause(self) -> str:
+        assert self.result.asset_materializations_for_node(self.asset) == []
+        data = self._failure.user_failure_data
+        return data.description if data is not None else self._failure.error.to_string()
+
+    @property
+    def evidence(self) -> dict[str, str]:
+        return {k: str(v.value) for k, v in self._failure.user_failure_data.metadata.items()}
+
+
+@dataclass
+class Bench:
+    """Makes requests and runs them as assets."""
+
+    cloud: Cloud
+    told: list[str] = field(default_factory=list)
+
+    def request(self, name: str, source: str = GOOD, **changes: Any) -> DatabricksRequest:
+        return request(self.cloud.url, name, source, **changes)
+
+    def client(self, **settings: Any) -> DatabricksClient:
+        return DatabricksClient(clock=self.cloud.clock, tell=self.told.append, **settings)
+
+    def run(
+        self,
+        request: DatabricksRequest,
+        client: DatabricksClient | None = None,
+        instance: dg.DagsterInstance | None = None,
+        **settings: Any,
+    ) -> Ended:
+        """Run a request as an asset of its step's name."""
+        client = client or self.client()
+
+        @dg.asset(name=request.step, **settings)
+        def made(context):
+            return client.run(context=context, request=request).get_results()
+
+        with instance or dg.DagsterInstance.ephemeral() as used:
+            result = dg.materialize([made], instance=used, raise_on_error=False)
+            records = used.all_logs(result.run_id)
+        handles = [
+            {
+                key: str(value.value)
+                for key, value in one.dagster_event.engine_event_data.metadata.items()
+            }
+            for one in records
+            if one.dagster_event is not None and one.dagster_event.is_engine_event
+        ]
+        handles = [one for one in handles if "databricks/run_id" in one]
+        return Ended(result, request.step, [one.user_message for one in records], handles)
+
+    def stopped(self, request: DatabricksRequest, when: Callable[[], object]) -> Ended:
+        """Run a request and set the client's stop as soon as something has happened."""
+        stop = threading.Event()
+
+        def stop_later() -> None:
+            until(when)
+            stop.set()
+
+        thread = threading.Thread(target=stop_later)
+        thread.start()
+        ended = self.run(request, self.client(stop=stop))
+        thread.join()
+        return ended
+
+    def said(self, text: str) -> bool:
+        return any(text in line for line in self.told)
+
+
+def request(
+    url: str,
+    name: str,
+    source: str,
+    *,
+    arguments: Sequence[str] = (),
+    root: str = ROOT,
+    task: dict[str, Any] | None = None,
+    body: dict[str, Any] | None = None,
+    **changes: Any,
+) -> DatabricksRequest:
+    """A small request; the complete ones are another feature's.
+
+    Args:
+        task: instead of a job cluster of its own: what the task runs on.
+        body: more of the run.
+    """
+    content = (PIPES + textwrap.dedent(source)).encode()
+    script = Upload(
+        f"{root}/payload/{hashlib.sha256(content).hexdigest()[:12]}/{name}.py", content=content
+    )
+    wheel_name, wheel, digest = step_wheel(())
+    runtime = Upload(f"{root}/payload/{digest[:12]}/{wheel_name}", content=wheel)
+    python = {"python_file": script.uri, "parameters": [*(arguments or (name,))]}
+    if root.startswith("/"):
+        python["source"] = "WORKSPACE"
+    libraries = [{"whl": runtime.uri}]
+    on = {"new_cluster": dict(CLUSTER)} if task is None else dict(task)
+    if "environment_key" not in on:
+        on["libraries"] = libraries
+    more = dict(body or {})
+    if "environment_key" in on:
+        spec = {"environment_version": "4", "dependencies": [runtime.uri]}
+        more["environments"] = [{"environment_key": on["environment_key"], "spec": spec}]
+    made = DatabricksRequest(
+        step=name,
+        output=f"s3a://{BUCKET}/output/{name}",
+        workspace=Workspace(url),
+        place=Place("us-east-1", url, path_style=True, rehearsal=True),
+        cluster_id=on.get("existing_cluster_id"),
+        serverless="environment_key" in on,
+        submit={
+            "run_name": f"ascii_hydra tests/{name} <token>",
+            "tasks": [{"task_key": "step", "spark_python_task": python, **on}],
+            **more,
+        },
+        pools={},
+        uploads=(script, runtime),
+        messages_uri=f"{root}/pipes/<run>-<token>",
+        timeout_s=3600.0,
+        start_timeout_s=3600.0,
+        poll_s=10.0,
+    )
+    return replace(made, **changes)
+
+
+def cluster_of(run: Mapping[str, Any]) -> str:
+    """Id of a run's cluster."""
+    found = cluster_id_of(run)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def bench(cloud: Cloud) -> Bench:
+    return Bench(cloud)
+
+
+ORCHESTRATOR = """
+import sys
+import dagster as dg
+from ascii_hydra.engines.databricks.client import DatabricksClient
+from ascii_hydra.rehearsal.clock import RehearsalClock
+from tests.databricks.conftest import request
+
+url, name, source, home, parent = sys.argv[1:]
+
+@dg.asset(name=name)
+def made(context):
+    client = DatabricksClient(
+        clock=RehearsalClock(url), tell=lambda line: print(line, flush=True)
+    )
+    return client.run(context=context, request=request(url, name, source)).get_results()
+
+job = dg.define_asset_job("job")
+defs = dg.Definitions(assets=[made], jobs=[job], executor=dg.in_process_executor)
+
+if __name__ == "__main__":
+    from dagster._core.execution.api import execute_run_iterator
+    from dagster._core.definitions.job_base import InMemoryJob
+    job = defs.resolve_job_def("job")
+    with dg.DagsterInstance.from_ref(dg._core.instance.ref.InstanceRef.from_dir(home)) as instance:
+        again = {"parent_run_id": parent, "root_run_id": parent} if parent else {}
+        if parent:  # as the next start does with a run whose process is gone
+            instance.report_run_failed(instance.get_run_by_id(parent))
+        run = instance.create_run_for_job(job_def=job, **again)
+        print("RUN", run.run_id, flush=True)
+        for event in execute_run_iterator(InMemoryJob(job), run, instance):
+            pass
+        print("ENDED", instance.get_run_by_id(run.run_id).status.value, flush=True)
+"""
+
+
+@dataclass
+class Orchestrator:
+    """Another process that runs one step through Dagster, to be interrupted or killed."""
+
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+
+    def said(self, text: str) -> str | None:
+        return next((one for one in self.lines if text in one), None)
+
+
+@pytest.fixture
+def orchestrator(cloud: Cloud, tmp_path: Path) -> Iterator[Callable[..., Orchestrator]]:
+    made: list[Orchestrator] = []
+    (tmp_path / "home").mkdir()
+
+    def start(name: str, source: str = GOOD, parent: str = "") -> Orchestrator:
+        program = tmp_path / "orchestrator.py"
+        program.write_text(ORCHESTRATOR)
+        words = [cloud.url, name, source, str(tmp_path / "home"), parent]
+        process = subprocess.Popen(
+            [sys.executable, str(program), *words],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        one = Orchestrator(process)
+        made.append(one)
+
+        def read() -> None:
+            assert process.stdout is not None
+            for line in process.stdout:
+                one.lines.append(line.rstrip())
+
+        threading.Thread(target=read, daemon=True).start()
+        return one
+
+    yield start
+    for one in made:
+        one.process.kill()
+        one.process.wait(10)
+        sys.stdout.write("\n".join(one.lines) + "\n")  # shown if the test has failed
