@@ -35,7 +35,7 @@ start: prepare ## Open the Dagster UI on http://localhost:3000
 run: prepare ## Run the example pipeline on this machine; ARGS="engine=emr action=plan" goes to the program
 	@$(call task,default,run) $(ARGS)
 
-rehearsal: prepare ## Keep a rehearsal cloud (S3, EMR) on this machine; ARGS="--port 4600" takes another port
+rehearsal: prepare ## Keep a rehearsal cloud (S3, EMR, Databricks) on this machine; ARGS="--port 4600" takes another port
 	@$(call task,default,rehearsal) $(ARGS)
 
 test: prepare ## Run the tests; ARGS="-k price" goes to pytest

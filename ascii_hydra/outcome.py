@@ -57,6 +57,7 @@ class Outcome:
         digest: names the configuration.
         steps: every step of every partition.
         duration_s: seconds from the first start to the last end.
+        virtual: the durations are of a rehearsed cloud's time, which passes faster.
         run_ids: Dagster's runs, in the history of `dagster_home`.
         error: what went wrong before or beside the steps.
     """
@@ -69,6 +70,7 @@ class Outcome:
     digest: str
     steps: tuple[StepOutcome, ...] = ()
     duration_s: float | None = None
+    virtual: bool = False
     run_ids: tuple[str, ...] = ()
     dagster_home: str | None = None
     error: str | None = None

@@ -213,6 +213,7 @@ class _Launch:
             digest=self._settings.digest,
             steps=tuple(self._steps),
             duration_s=duration_s,
+            virtual=self.clock() is not time.monotonic,
             run_ids=tuple(self._run_ids),
             dagster_home=str(self._home),
             error=None if told or ending is not Ending.failed else self._error,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -73,11 +74,23 @@ def aws_client(service: str, place: Place, *, retried: bool = True) -> Any:
 
 def _session(place: Place) -> Session:
     from boto3.session import Session
+    from botocore.session import Session as BotocoreSession
 
-    keys = _keys(place, os.environ)
-    if keys is None:
-        return Session(region_name=place.region)
-    return Session(*keys, region_name=place.region)
+    core = BotocoreSession()
+    keys = _keys(place, os.environ) or ()
+    session = Session(*keys, region_name=place.region, botocore_session=core)
+    core.register_component("data_loader", _models())
+    return session
+
+
+@cache
+def _models() -> Any:
+    """The descriptions of services, read once: a session would read its own, which takes most of
+    the time that a client takes."""
+    from botocore.loaders import create_loader
+    from botocore.session import Session as BotocoreSession
+
+    return create_loader(BotocoreSession().get_config_variable("data_path"))
 
 
 def _keys(place: Place, environ: Mapping[str, str]) -> tuple[str, str] | None:

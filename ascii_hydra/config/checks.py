@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from ascii_hydra.config.problems import Problem, one_of
 from ascii_hydra.config.schema import (
     Config,
+    DatabricksEngine,
     Endpoint,
     EndpointConfig,
     EngineConfig,
@@ -127,6 +128,17 @@ def engine_problems(engine: EngineConfig, mode: ExecutionMode) -> Iterator[Probl
     master = engine.master if isinstance(engine, PySparkEngine) else None
     if master is not None and not _MASTER.fullmatch(master):
         yield Problem(f"engine.master={master}", "write spark://host:port, local[n] or null.")
+
+
+def serverless_problems(name: str, step: StepConfig, engine: EngineConfig) -> Iterator[Problem]:
+    """A step on serverless compute that cannot be there."""
+    if step.needs_cluster and isinstance(engine, DatabricksEngine) and engine.serverless:
+        yield Problem(
+            "engine.serverless=true",
+            f"step {name} needs a cluster (pipeline.steps.{name}.needs_cluster): serverless compute"
+            " has neither RDDs nor a JVM to call. Leave it out, or let that step run elsewhere:"
+            f" pipeline.steps.{name}.engine=emr.",
+        )
 
 
 def launch_problems(config: Config, engines: Mapping[str, EngineConfig]) -> Iterator[Problem]:

@@ -133,11 +133,19 @@ def _missing_plugin(text: str) -> str | None:
     )
 
 
+# Hydra's grammar takes no others in a mapping.
+_QUOTED_KEY = re.compile(r"""["']([^"':{}\[\],]+)["']\s*:""")
+
+
 def _unreadable(fault: BaseException) -> str | None:
     """A value that Hydra's grammar cannot read, most often one with brackets or braces."""
     if not isinstance(fault, OverrideParseException):
         return None
     key, _, value = fault.override.partition("=")
+    plain = _QUOTED_KEY.sub(r"\1:", value)
+    if plain != value:
+        shown = f"'{key}={plain}'"
+        return str(Problem(fault.override, f"cannot be read; keys stand without quotes: {shown}."))
     quoted = f"""'{key}="{value}"'"""
     return str(Problem(fault.override, f"cannot be read; quote the value: {quoted}."))
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from ascii_hydra.config.problems import Problem
 from ascii_hydra.config.schema import FaultEffect, FaultRule, RehearsalConfig
+from ascii_hydra.step.choices import Engine
 
 # What a rule may be about, besides the operations of an API, and what can happen there.
 EFFECTS = {
@@ -16,16 +17,18 @@ EFFECTS = {
         FaultEffect.bootstrap_failure,
         FaultEffect.start_failure,
         FaultEffect.instance_failure,
-        FaultEffect.library_failure,  # of Databricks alone
+        FaultEffect.library_failure,
     },
     "step": {
-        FaultEffect.step_interrupted,  # of EMR alone
+        FaultEffect.step_interrupted,
         FaultEffect.step_killed,
-        FaultEffect.queued,  # both of Databricks alone
+        FaultEffect.queued,
         FaultEffect.skipped,
     },
     "logs": {FaultEffect.logs_late, FaultEffect.logs_missing},
 }
+_OF_EMR = {FaultEffect.step_interrupted}
+_OF_DATABRICKS = {FaultEffect.library_failure, FaultEffect.queued, FaultEffect.skipped}
 OPERATION_EFFECTS = {
     FaultEffect.throttled,
     FaultEffect.refused,
@@ -82,6 +85,34 @@ def fault_problems(rehearsal: RehearsalConfig) -> Iterator[Problem]:
             )
         elif (why := impossible_fault(rule)) is not None:
             yield Problem(at, f"{why}.")
+
+
+def fault_notices(rehearsal: RehearsalConfig, engines: Collection[Engine]) -> Iterator[str]:
+    """Rules that no step of a run will meet.
+
+    Args:
+        rehearsal: the rules.
+        engines: those that the run's steps are on.
+    """
+    for number, rule in enumerate(rehearsal.faults):
+        of = _engines_of(rule)
+        if of and not of & set(engines):
+            names = " or ".join(sorted(one.value for one in of))
+            yield (
+                f"rehearsal.faults[{number}] (target={rule.target} effect={rule.effect.value}) will"
+                f" not happen: no step runs on {names}."
+            )
+
+
+def _engines_of(rule: FaultRule) -> set[Engine]:
+    """Whose rule it is; empty for all that use S3."""
+    if rule.target.startswith(_DATABRICKS) or rule.effect in _OF_DATABRICKS:
+        return {Engine.databricks}
+    if rule.target.startswith("s3:"):
+        return set()
+    if rule.target not in EFFECTS or rule.target == "logs" or rule.effect in _OF_EMR:
+        return {Engine.emr}
+    return {Engine.emr, Engine.databricks}
 
 
 def _targets() -> set[str]:

@@ -449,7 +449,11 @@ class PartitionDimension:
 
 @dataclass(frozen=True)
 class StepConfig:
-    """One step: a script and what it needs. `engine` and `cluster` override the run's."""
+    """One step: a script and what it needs. `engine` and `cluster` override the run's.
+
+    Attributes:
+        needs_cluster: it uses RDDs or the JVM, which serverless compute does not have.
+    """
 
     script: str = MISSING
     description: str = ""
@@ -459,6 +463,7 @@ class StepConfig:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     py_files: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
+    needs_cluster: bool = False
     engine: Engine | None = None
     cluster: ClusterSize | None = None
     local_spark_config: Mapping[str, Any] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,10 @@ from ascii_hydra.config.checks import (
     launch_problems,
     pipeline_problems,
     secret_problems,
+    serverless_problems,
 )
 from ascii_hydra.config.compose import composed, project_folder, shipped_folder
-from ascii_hydra.config.faults import fault_problems
+from ascii_hydra.config.faults import fault_notices, fault_problems
 from ascii_hydra.config.frozen import as_data, frozen, plain_values
 from ascii_hydra.config.problems import ConfigError, Problem, one_of
 from ascii_hydra.config.schema import (
@@ -163,7 +164,7 @@ def settle(config: DictConfig, overrides: Sequence[str], conf: Path | None = Non
         overrides=tuple(overrides),
         yaml=OmegaConf.to_yaml(OmegaConf.create(_identity(settled, steps))),
         digest=_digest(settled, steps),
-        notices=tuple(_notices(settled, overrides)),
+        notices=tuple(_notices(settled, overrides, {one.engine.name for one in steps.values()})),
     )
 
 
@@ -281,6 +282,7 @@ def _step(
 ) -> StepSettings:
     engine, cluster = _own_engine(config, name, step, overrides, conf, problems, own_overrides)
     problems += engine_problems(engine, config.mode.name)
+    problems += serverless_problems(name, step, engine)
     return StepSettings(
         name=name,
         config=step,
@@ -340,7 +342,9 @@ def _in_order(pipeline: PipelineConfig) -> list[str]:
     return done
 
 
-def _notices(config: Config, overrides: Sequence[str]) -> Iterator[str]:
+def _notices(
+    config: Config, overrides: Sequence[str], engines: Collection[Engine]
+) -> Iterator[str]:
     if config.engine.name is Engine.pyspark:
         for key in ("cluster.workers", "cluster.spot_share", "engine.region", "engine.libraries"):
             if any(override_key(one) == key for one in overrides):
@@ -348,7 +352,9 @@ def _notices(config: Config, overrides: Sequence[str]) -> Iterator[str]:
     if config.endpoint.name is Endpoint.rehearsal and config.mode.bucket is None:
         yield f"endpoint=rehearsal has no effect on mode={config.mode.name}."
     keys = [override_key(one) for one in overrides if not one.startswith("~")]
-    if config.endpoint.name is not Endpoint.rehearsal:
+    if config.endpoint.name is Endpoint.rehearsal:
+        yield from fault_notices(config.rehearsal, engines)
+    else:
         for key in dict.fromkeys(one for one in keys if one.startswith("rehearsal.")):
             yield f"{key} has an effect on endpoint=rehearsal alone."
     for key in dict.fromkeys(key for key in keys if keys.count(key) > 1):

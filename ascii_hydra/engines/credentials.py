@@ -2,41 +2,83 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 
+from ascii_hydra.aws.client import Place
+from ascii_hydra.aws.place import place_of
 from ascii_hydra.config.problems import Problem
 from ascii_hydra.config.schema import DatabricksEngine
 from ascii_hydra.config.settle import Settings, StepSettings
+from ascii_hydra.databricks.workspace import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    HOST,
+    Workspace,
+    workspace_of,
+)
 
 
 def credential_problems(step: StepSettings) -> Iterator[Problem]:
-    """What is missing for this machine to have a step run, wherever it runs."""
-    engine = step.engine
-    if isinstance(engine, DatabricksEngine):
-        from ascii_hydra.databricks.credentials import credential_problems as databricks_problems
-        from ascii_hydra.databricks.workspace import workspace_of
-
-        yield from databricks_problems(workspace_of(step))
-        if not engine.staging_root.startswith("s3://"):
-            return  # the data is read and written there alone
-    yield from _aws_problems(step)
+    """What is missing for this machine to have a step run, wherever it runs. Databricks is asked
+    for a token, AWS for nothing."""
+    for one in _needed(step):
+        yield from _problems(one)
 
 
 def launch_credential_problems(settings: Settings) -> list[Problem]:
     """The same for all steps of a launch, and for what is read here before they start."""
     steps = settings.steps.values()
-    found = [one for step in steps for one in credential_problems(step)]
+    needed = dict.fromkeys(one for step in steps for one in _needed(step))
     pipeline = settings.config.pipeline
     read = any(one.csv is not None for one in pipeline.partition_dimensions.values())
     if read and "://" in pipeline.input:
-        found += _aws_problems(next(iter(steps)))
-    return list(dict.fromkeys(found))
+        needed[place_of(next(iter(steps)))] = None
+    return list(dict.fromkeys(problem for one in needed for problem in _problems(one)))
 
 
-def _aws_problems(step: StepSettings) -> Iterator[Problem]:
-    if step.mode.bucket is None:
+def _needed(step: StepSettings) -> Iterator[Place | Workspace]:
+    """Where this machine logs in for a step."""
+    engine = step.engine
+    # A rehearsal that is still to be started has no address to log in at.
+    if isinstance(engine, DatabricksEngine) and not (
+        workspace_of(step).rehearsal and step.endpoint.url is None
+    ):
+        yield workspace_of(step)
+    # What Databricks does with the data, it does with credentials of its own.
+    here = not isinstance(engine, DatabricksEngine) or engine.staging_root.startswith("s3://")
+    if here and step.mode.bucket is not None:
+        yield place_of(step)
+
+
+def _problems(where: Place | Workspace) -> Iterator[Problem]:
+    if isinstance(where, Place):
+        from ascii_hydra.aws.credentials import credential_problems as aws_problems
+
+        yield from aws_problems(where)
         return
-    from ascii_hydra.aws.credentials import credential_problems as aws_problems
-    from ascii_hydra.aws.place import place_of
+    from ascii_hydra.databricks.credentials import credential_problems as databricks_problems
 
-    yield from aws_problems(place_of(step))
+    missing = list(databricks_problems(where))
+    yield from missing or _login_problems(where)
+
+
+def _login_problems(workspace: Workspace) -> Iterator[Problem]:
+    """Why a workspace gives no token. Nobody wants to wait for an upload to hear of it."""
+    from ascii_hydra.engines.clock import SystemClock
+    from ascii_hydra.engines.databricks.api import Databricks
+    from ascii_hydra.engines.databricks_errors import LoginError
+
+    try:
+        _ = Databricks(workspace, SystemClock(), threading.Event()).host
+    except LoginError as fault:
+        if fault.transient:
+            host = workspace.url or os.environ.get(HOST, "of the profile")
+            yield Problem(
+                f"{HOST}={host}",
+                "is not to be reached, or is no Databricks workspace: check the address and the"
+                " network.",
+            )
+        else:
+            yield Problem(f"{CLIENT_ID}, {CLIENT_SECRET}", f"{fault}: check both.")

@@ -121,6 +121,12 @@ class PipesFolder:
         names = self._patient(lambda: self.store.names(self.uri), _CLEANING_PATIENCE_S, "read")
         return STOP in names and _SEEN not in names
 
+    def is_wanted(self) -> bool:
+        """Whether the step that has this folder goes on: one that is asked to stop, or has no
+        context any more, ends itself. Raises FolderError."""
+        names = self._patient(lambda: self.store.names(self.uri), _WRITE_PATIENCE_S, "read")
+        return CONTEXT in names and STOP not in names
+
     def forget_stop(self) -> None:
         """Once the step is seen to have ended: the folder may be deleted. Raises FolderError."""
         uri = f"{self.uri}/{_SEEN}"

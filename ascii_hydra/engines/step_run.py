@@ -87,6 +87,13 @@ def _json(value: Any) -> str:
     return made
 
 
+# What Dagster Pipes adds to a step's arguments at a launch; the two hold encoded texts.
+PIPES_PLACEHOLDERS = (
+    *("--dagster-pipes-context", "<context>"),
+    *("--dagster-pipes-messages", "<messages>"),
+)
+
+
 def on_a_cluster(text: str) -> str:
     """A URI, or a text with some, as EMR and Databricks want it: behind s3:// stand their own
     connectors and committers; s3a:// is Hadoop's, without a committer for S3 on EMR, and not for

@@ -42,6 +42,7 @@ class Watched(Generic[L]):
         key: the step, as the cloud names it.
         longest_s: longest pause between two looks, by the clock.
         wake: makes the watcher look at once.
+        warn: is told what keeps the watcher from looking.
 
     Attributes:
         look: the last look, or None.
@@ -49,13 +50,21 @@ class Watched(Generic[L]):
         due_at: when to look next, by the clock.
     """
 
-    def __init__(self, key: str, longest_s: float, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        key: str,
+        longest_s: float,
+        wake: Callable[[], None],
+        warn: Callable[[str], None],
+    ) -> None:
         self.key = key
         self.look: L | None = None
         self.fault: WatchingFailedError | None = None
         self.due_at = 0.0
         self._longest_s = longest_s
         self._wake = wake
+        self._warn = warn
+        self._told: set[str] = set()
         self._news = threading.Event()
         self._state: str | None = None
         self._changed_at: float | None = None
@@ -83,6 +92,17 @@ class Watched(Generic[L]):
             self.due_at = 0.0
             self._wake()
 
+    def warn(self, topic: str, words: str) -> None:
+        """Tell who waits, once until the next look.
+
+        Args:
+            topic: what it is about: of one topic, the first words are told.
+            words: a clause for people.
+        """
+        if topic not in self._told:
+            self._told.add(topic)
+            self._warn(words)
+
     def see(self, look: L, state: str, at: float) -> None:
         """Take a look's result.
 
@@ -94,6 +114,7 @@ class Watched(Generic[L]):
         if self._state != state:
             self._state, self._changed_at = state, at
         self.look = look
+        self._told.clear()
         self._news.set()
 
     def fail(self, fault: WatchingFailedError) -> None:

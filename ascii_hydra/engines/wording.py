@@ -5,6 +5,12 @@ from __future__ import annotations
 import re
 
 _SHOWN = 400
+# Exceptions that tell of what has happened elsewhere, in their text: in the JVM, in a worker.
+_OF_OTHERS = {
+    *("Py4JJavaError", "Py4JNetworkError", "Py4JError", "PythonException"),
+    *("SparkException", "SparkConnectGrpcException", "QueryExecutionException"),
+    "UnknownException",
+}
 
 
 def exception_words(name: str, message: str) -> str:
@@ -19,6 +25,21 @@ def exception_words(name: str, message: str) -> str:
     # Dagster Pipes gives the message as a traceback ends: with the name in front.
     head = re.sub(rf"^(?:[\w.]*\.)?{re.escape(name)}(?::\s*|$)", "", head)
     return f"{name}: {shortened(head)}" if head else name
+
+
+def lacked_memory(exception: tuple[str, str] | None, said: str, pattern: re.Pattern[str]) -> bool:
+    """Whether a step has failed for want of memory.
+
+    Args:
+        exception: name and message of what it reported, or None.
+        said: all that is known of its end, in words.
+        pattern: of the words that speak of memory.
+    """
+    name = None if exception is None else exception[0].rpartition(".")[2]
+    if name is None or name in _OF_OTHERS:
+        return pattern.search(said) is not None
+    # The text of any other is the script's own, whatever it speaks of.
+    return name.endswith("MemoryError")
 
 
 def _raised_in_worker(message: str) -> str | None:

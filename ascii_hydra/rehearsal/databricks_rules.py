@@ -12,7 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ascii_hydra.catalogue import InstanceType, instance_types
-from ascii_hydra.engines.databricks.runtimes import ENVIRONMENTS, runtime_of, spark_versions
+from ascii_hydra.engines.databricks.cluster_spec import TAG_KEY_LENGTH, TAG_VALUE_LENGTH
+from ascii_hydra.engines.databricks.runtimes import (
+    ENVIRONMENTS,
+    environment_problem,
+    runtime_of,
+    spark_versions,
+)
 from ascii_hydra.rehearsal.databricks_errors import WorkspaceError, invalid
 
 _MOST_TOKEN = 64
@@ -165,7 +171,7 @@ def _serverless_problems(task: Mapping[str, Any], body: Mapping[str, Any]) -> It
     version = spec.get("environment_version") or spec.get("client")
     if version is None:
         yield f"environments[{task['environment_key']}].spec.environment_version must be set"
-    elif version not in ENVIRONMENTS:
+    elif environment_problem(version) is not None:
         yield f"Invalid environment_version {version}; there are {', '.join(ENVIRONMENTS)}"
     for one in spec.get("dependencies", ()):
         if one.startswith(("s3:", "dbfs:")):
@@ -296,9 +302,11 @@ def _tag_problems(tags: Mapping[str, str]) -> Iterator[str]:
     if len(tags) > _MOST_TAGS:
         yield f"There are {len(tags)} custom tags; at most {_MOST_TAGS} are allowed"
     for key, value in tags.items():
-        # AWS's own limits, and its characters.
-        if not 1 <= len(key) <= 127 or len(value) > 255:  # noqa: PLR2004
-            yield f"The tag {key!r} has a key of over 127 or a value of over 255 characters"
+        if not 1 <= len(key) <= TAG_KEY_LENGTH or len(value) > TAG_VALUE_LENGTH:
+            yield (
+                f"The tag {key!r} has a key of over {TAG_KEY_LENGTH} or a value of over"
+                f" {TAG_VALUE_LENGTH} characters"
+            )
         if key.lower().startswith("aws:") or not (_TAG.fullmatch(key) and _TAG.fullmatch(value)):
             yield f"The tag {key}={value} has characters that AWS does not allow"
 

@@ -214,7 +214,10 @@ def show(outcome: Outcome, console: Console | None = None) -> None:
         _print_whole(console, f"{gap}{outcome.error}")
     if outcome.steps:
         total = _seconds(outcome.duration_s or 0.0)
-        console.print(f"\n{outcome.ending.value} in {total}; history: make start", highlight=False)
+        whose = " of the rehearsed cloud's time" if outcome.virtual else ""
+        console.print(
+            f"\n{outcome.ending.value} in {total}{whose}; history: make start", highlight=False
+        )
 
 
 def _print_whole(console: Console, text: str) -> None:

@@ -5,8 +5,8 @@ one JSON message a line. A chunk is never changed once it has been written, and 
 line, so that nobody takes a half-written one for a whole one.
 
 The folder is also how a step is ended: on YARN the driver is no child of what EMR kills when a step
-is cancelled, and would go on. So it looks whether there is a file `stop`, or `context.json` is
-gone; then it leaves `stopped` and ends its process, and with it the application.
+is cancelled, and would go on. So it looks whether there is a file `stop`, or `context.json` has
+been gone for a minute; then it leaves `stopped` and ends its process, and with it the application.
 
 The syntax here stays within Python 3.9, the oldest Python that a supported cluster ships.
 """
@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from typing import Iterator, List, Optional
+from typing import Iterator, List, Optional, Set
 
 from dagster_pipes import (
     PipesContext,
@@ -46,11 +46,15 @@ STOPPED = "stopped"
 """File that says that it ends at once."""
 LOOK_S = 5.0
 """How often a step looks whether it is still wanted."""
+GONE_S = 60.0
+"""How long the context must be gone: a mounted folder may show nothing for a moment."""
 LAST_WORK_S = 10.0
 """How long a step that is not wanted waits for Spark to stop."""
 _INTERVAL_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 _FAREWELL_S = 120.0
+# Two looks may be far apart, if the process was held up.
+_GONE_LOOKS = 3
 # Py4J sends bytes as text in one piece.
 _CHUNK_BYTES = 4 * 1024 * 1024
 
@@ -123,6 +127,8 @@ class FolderChannel(PipesMessageWriterChannel):
         self._number = 1
         self._lock = threading.Lock()
         self._looked_at: Optional[float] = None
+        self._gone_since: Optional[float] = None
+        self._gone_looks = 0
         self._finishing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pipes-writer", daemon=True)
 
@@ -175,10 +181,20 @@ class FolderChannel(PipesMessageWriterChannel):
         except Exception as fault:  # noqa: BLE001 - looked at again; nobody has said to stop
             sys.stderr.write("Dagster Pipes cannot look for a stop: {}\n".format(fault))
             return
-        self._context_seen = self._context_seen or CONTEXT in names
-        if STOP in names or (self._context_seen and CONTEXT not in names):
+        if STOP in names or self._is_gone(names, now):
             sys.stderr.write("This step was stopped by whoever submitted it.\n")
             self._leave()
+
+    def _is_gone(self, names: Set[str], now: float) -> bool:
+        """Whether the context, which has been there, is there no more."""
+        if CONTEXT in names:
+            self._context_seen, self._gone_since, self._gone_looks = True, None, 0
+        if not self._context_seen or CONTEXT in names:
+            return False
+        if self._gone_since is None:
+            self._gone_since = now
+        self._gone_looks += 1
+        return self._gone_looks >= _GONE_LOOKS and now - self._gone_since >= GONE_S
 
     def _leave(self) -> None:
         """End this process, whatever the script does; on YARN, that ends the application."""

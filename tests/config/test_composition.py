@@ -254,3 +254,22 @@ def test_launching_is_refused_by_engine_not_by_row() -> None:
     config = settled(*words).config
     engines = dict.fromkeys(("a", "b"), config.engine)
     assert [one.where for one in launch_problems(config, engines)] == [address]
+
+
+def test_faults_that_no_step_will_meet_are_named() -> None:
+    faults = (
+        "rehearsal.faults=[{target: step, effect: step_interrupted},"
+        " {target: 'databricks:jobs/runs/submit', effect: slow}, {target: s3:PutObject,"
+        " effect: slow}, {target: cluster, effect: no_capacity}, {target: step, effect: queued}]"
+    )
+    words = ("mode=small_dev_sample_s3", "endpoint=rehearsal", faults)
+    for chosen, numbers in (
+        (["engine=databricks"], [0]),
+        (["engine=emr"], [1, 4]),
+        (["engine=emr", "pipeline.steps.step_2.engine=databricks"], []),
+        (["engine=pyspark"], [0, 1, 3, 4]),
+    ):
+        notices = settled(*chosen, *words).notices
+        assert [one.partition(" ")[0] for one in notices] == [
+            f"rehearsal.faults[{number}]" for number in numbers
+        ]

@@ -201,6 +201,21 @@ def errors(*problems: str) -> str:
             id="databricks_without_credentials",
         ),
         pytest.param(
+            ['+pipeline.steps.step_1.databricks_cluster_config={custom_tags: {"a": x}}'],
+            '+pipeline.steps.step_1.databricks_cluster_config={{custom_tags: {{"a": x}}}}: cannot'
+            " be read; keys stand without quotes:"
+            " '+pipeline.steps.step_1.databricks_cluster_config={{custom_tags: {{a: x}}}}'.\n",
+            id="quoted_keys",
+        ),
+        pytest.param(
+            ["engine=databricks", "mode=full", "engine.serverless=true", "pipeline=webgraph"],
+            "engine.serverless=true: step edges needs a cluster"
+            " (pipeline.steps.edges.needs_cluster): serverless compute has neither RDDs nor a JVM"
+            " to call. Leave it out, or let that step run elsewhere:"
+            " pipeline.steps.edges.engine=emr.\n",
+            id="rdds_on_serverless_compute",
+        ),
+        pytest.param(
             ["endpoint=rehearsal", "endpoint.url=https://s3.example.org"],
             "endpoint.url=https://s3.example.org: a rehearsal stays on this machine: use null,"
             " which starts one for this run, or http://127.0.0.1:port of one that make rehearsal"

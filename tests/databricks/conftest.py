@@ -11,9 +11,14 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import dagster as dg
@@ -324,6 +329,7 @@ def request(
         output=f"s3a://{BUCKET}/output/{name}",
         workspace=Workspace(url),
         place=Place("us-east-1", url, path_style=True, rehearsal=True),
+        spark_version="17.3.x-scala2.13",
         cluster_id=on.get("existing_cluster_id"),
         serverless="environment_key" in on,
         submit={
@@ -346,6 +352,63 @@ def cluster_of(run: Mapping[str, Any]) -> str:
     found = cluster_id_of(run)
     assert found is not None
     return found
+
+
+@contextmanager
+def altered(url: str, alter: Callable[[str, Any], Any]) -> Iterator[str]:
+    """Address of a proxy that stands before the workspace.
+
+    Args:
+        url: of the workspace.
+        alter: makes another reply of the path of a call and its reply.
+    """
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._forward(None)
+
+        def do_POST(self) -> None:
+            self._forward(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+
+        def do_PUT(self) -> None:
+            self.do_POST()
+
+        def do_DELETE(self) -> None:
+            self._forward(None)
+
+        def do_HEAD(self) -> None:
+            self._forward(None)
+
+        def _forward(self, body: bytes | None) -> None:
+            asked = Request(f"{url}{self.path}", data=body, method=self.command)
+            for name in ("Authorization", "Content-Type"):
+                if name in self.headers:
+                    asked.add_header(name, self.headers[name])
+            try:
+                with urlopen(asked, timeout=30) as reply:
+                    status, kind, content = reply.status, reply.headers, reply.read()
+            except HTTPError as refusal:
+                status, kind, content = refusal.code, refusal.headers, refusal.read()
+            if status == HTTPStatus.OK and kind.get_content_type() == "application/json":
+                content = json.dumps(alter(urlsplit(self.path).path, json.loads(content))).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", kind.get("Content-Type", "text/plain"))
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_words: Any) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 @pytest.fixture

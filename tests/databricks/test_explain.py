@@ -56,6 +56,26 @@ LIBRARY = (
                 begun=True,
                 output={"error": "The Python process exited with exit code 137 (SIGKILL: Killed)."},
             ),
+            (
+                "rank was killed, most often for want of memory: choose a larger cluster= or less"
+                " data."
+            ),
+        ),
+        (
+            # A script's own words are not the platform's.
+            ended(begun=True, opened=True, exception=("ValueError", "column out of memory_class")),
+            "rank raised ValueError: column out of memory_class",
+        ),
+        (
+            ended(begun=True, opened=True, exception=("_ArrayMemoryError", "Unable to allocate")),
+            "rank ran out of memory: choose a larger cluster= or less data.",
+        ),
+        (
+            ended(
+                begun=True,
+                opened=True,
+                exception=("Py4JJavaError", "A call failed\n: java.lang.OutOfMemoryError: heap"),
+            ),
             "rank ran out of memory: choose a larger cluster= or less data.",
         ),
         (
@@ -98,6 +118,18 @@ LIBRARY = (
         (
             ended(own="was stopped after its time limit of 3 h", result="CANCELED"),
             "rank was stopped after its time limit of 3 h",
+        ),
+        (
+            ended(
+                "CLUSTER_ERROR",
+                message="Init script failed",
+                cluster={"termination_reason": {"code": "INIT_SCRIPT_FAILURE"}},
+            ),
+            (
+                "rank never began: an init script failed (Init script failed;"
+                " INIT_SCRIPT_FAILURE): look at its log, and mend or leave out"
+                " engine.init_scripts, or the policy's."
+            ),
         ),
         (ended(code="NEW_CODE"), "rank failed, and Databricks does not say why."),
     ],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
-from tests.databricks.conftest import BUCKET, ENDLESS, GOOD, cluster_of
+from ascii_hydra.databricks.workspace import Workspace
+from tests.databricks.conftest import BUCKET, ENDLESS, GOOD, altered, cluster_of, fault
 
 
 def test_a_step_succeeds_and_leaves_nothing(bench, cloud):
@@ -31,12 +33,14 @@ def test_a_step_succeeds_and_leaves_nothing(bench, cloud):
 
 
 def test_a_step_of_ten_hours_costs_neither_patience_nor_many_calls(bench, cloud):
-    """D5: the stock client asks every 5 s, for ever: 7,200 times here."""
-    cloud.behave(step_minutes=600, speed=20_000)
+    """D5: the stock client asks every 5 s, for ever: 7,200 times here. Nor does its time in the
+    queue count as work."""
+    cloud.behave(fault("step", "queued", seconds=3 * 3600), step_minutes=600, speed=20_000)
     begun = cloud.clock.now()
-    ended = bench.run(bench.request("long", timeout_s=12 * 3600.0, poll_s=300.0))
+    limits = {"timeout_s": 12 * 3600.0, "start_timeout_s": 4 * 3600.0, "poll_s": 300.0}
+    ended = bench.run(bench.request("long", **limits))
     assert ended.green, ended.cause
-    assert cloud.clock.now() - begun > 36_000
+    assert cloud.clock.now() - begun > 13 * 3600
     assert cloud.calls("get") < 250
 
 
@@ -109,6 +113,35 @@ def test_a_step_that_works_too_long_is_cancelled(bench, cloud):
     ended = bench.run(bench.request("slow", timeout_s=1800.0))
     assert "slow was stopped after its time limit of 30 min" in ended.cause
     assert cloud.result("tests/slow") == ["CANCELED"]
+
+
+def test_a_step_that_ends_before_it_can_be_cancelled_has_succeeded(bench, cloud):
+    cloud.behave(fault("cancel", "throttled", seconds=7200), step_minutes=60)
+    ended = bench.run(bench.request("punctual", timeout_s=60.0))
+    assert ended.green, ended.cause
+    assert cloud.result("tests/punctual") == ["SUCCESS"]
+
+
+def test_a_run_whose_step_has_begun_is_not_repeated(bench, cloud):
+    """Whatever Databricks says of it: here it calls the driver lost, before anything was run."""
+    failed = {"life_cycle_state": "INTERNAL_ERROR", "result_state": "FAILED"}
+    details = {"code": "DRIVER_ERROR", "type": "INTERNAL_ERROR", "message": "The driver is lost."}
+    told = {"state": failed, "status": {"state": "TERMINATED", "termination_details": details}}
+
+    def lost(path, reply):
+        if not path.endswith("/runs/get") or reply["state"].get("result_state") != "FAILED":
+            return reply
+        return {**reply, **told, "tasks": [{**reply["tasks"][0], **told, "execution_duration": 0}]}
+
+    source = """
+    with opened() as context:
+        context.report_asset_materialization(metadata={"me": "the first run"})
+        raise ValueError("no rows")
+    """
+    with altered(cloud.url, lost) as url:
+        ended = bench.run(replace(bench.request("begun", source), workspace=Workspace(url)))
+    assert ended.cause == "begun raised ValueError: no rows"
+    assert cloud.calls("submit") == 1
 
 
 def test_the_runs_own_time_limit_is_said(bench, cloud):

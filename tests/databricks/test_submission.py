@@ -8,13 +8,18 @@ import dagster as dg
 import pytest
 from dagster_pipes import DAGSTER_PIPES_CONTEXT_CLI_ARGUMENT, encode_param
 
+from ascii_hydra.databricks.workspace import Workspace
+from ascii_hydra.engines.databricks.api import Databricks
 from ascii_hydra.engines.databricks.job import Job, UnusableClusterError
+from ascii_hydra.engines.databricks.parameters import pipes_uri
+from ascii_hydra.engines.databricks.states import task_of
 from ascii_hydra.engines.databricks.submission import UnclearError
 from ascii_hydra.engines.identity import Identity
 from ascii_hydra.step.folder_messages import FOLDER_KEY
-from tests.databricks.conftest import REFUSED, ROOT, fault
+from tests.databricks.conftest import CLUSTER, REFUSED, ROOT, altered, fault, until
 
 TOKEN = "0123456789ab"
+RUNTIME = str(CLUSTER["spark_version"])
 
 
 def filled(request, nonce="1"):
@@ -26,6 +31,14 @@ def filled(request, nonce="1"):
 
 def job_of(bench):
     return Job(bench.cloud.api, bench.cloud.store, bench.told.append)
+
+
+def left_running(bench, request):
+    """The job of an attempt whose process is gone."""
+    job = job_of(bench)
+    bench.cloud.store.write(f"{ROOT}/pipes/{request.step}/1/context.json", b"{}")
+    job.submit(filled(request), f"{request.step}-1")
+    return job
 
 
 def test_the_run_and_its_cluster_are_named_after_the_step(bench, cloud):
@@ -100,6 +113,9 @@ def test_the_next_attempt_is_given_no_old_run(bench, cloud):
     runs = cloud.runs("tests/again")
     assert len(runs) == 4
     assert len({one["run_name"] for one in runs}) == 1
+    # Each run has its own messages, and is told of as the first one is.
+    assert len({pipes_uri(task_of(one)) for one in runs}) == 4
+    assert len([line for line in bench.told if " is at " in line]) == 4
 
 
 def test_a_denied_upload_says_what_is_missing(bench, cloud):
@@ -124,8 +140,7 @@ def test_stopping_while_the_submission_is_unclear(bench, cloud):
 def test_a_retry_goes_on_with_the_run_that_is_there(bench, cloud):
     cloud.behave(provisioning_seconds=36_000, speed=10)
     request = bench.request("lasting")
-    job, again = job_of(bench), job_of(bench)
-    job.submit(filled(request), "lasting-1")
+    job, again = left_running(bench, request), job_of(bench)
     assert again.adopt(TOKEN, request) == f"{ROOT}/pipes/lasting/1"
     assert (again.run_id, again.adopted) == (job.run_id, True)
     assert again.end() is None
@@ -133,11 +148,64 @@ def test_a_retry_goes_on_with_the_run_that_is_there(bench, cloud):
     assert job_of(bench).adopt(TOKEN, request) is None
 
 
-def test_a_retry_ends_what_is_not_the_step_that_is_asked_for(bench, cloud):
-    cloud.behave(provisioning_seconds=36_000, speed=10)
-    job_of(bench).submit(filled(bench.request("changed")), "changed-1")
-    assert job_of(bench).adopt(TOKEN, bench.request("changed", arguments=["other"])) is None
-    assert cloud.result("tests/changed") == ["CANCELED"]
+@pytest.mark.parametrize("what", ["arguments", "configuration", "stop", "context"])
+def test_a_retry_ends_what_is_not_the_step_that_is_asked_for(bench, cloud, what):
+    """Nor does it go on with one that is about to end itself."""
+    cloud.behave(provisioning_seconds=36_000, speed=100)
+    request, folder = bench.request(f"changed_{what}"), f"{ROOT}/pipes/changed_{what}/1"
+    left_running(bench, request)
+    if what == "arguments":
+        request = bench.request(request.step, arguments=["other"])
+    elif what == "configuration":
+        # Such as another size of the cluster.
+        name = f"{request.submit['run_name']} 0123456789ab"
+        request = bench.request(request.step, body={"run_name": name})
+    elif what == "stop":
+        cloud.store.write(f"{folder}/stop", b"")
+    else:
+        cloud.store.delete(folder)
+    assert job_of(bench).adopt(TOKEN, request) is None
+    assert cloud.result(f"tests/{request.step}") == ["CANCELED"]
+
+
+def test_a_run_that_nobody_can_look_at_is_cancelled_all_the_same(bench, cloud):
+    cloud.behave(provisioning_seconds=36_000, speed=100)
+    job = left_running(bench, bench.request("unseen"))
+    cloud.behave(fault("get", "refused", times=9_999), provisioning_seconds=36_000)
+    left = job.end()
+    assert left.what == f"run {job.run_id}"
+    assert cloud.calls("cancel") == 1
+    cloud.behave()
+    until(lambda: cloud.result("tests/unseen") == ["CANCELED"])
+
+
+def test_a_cluster_that_is_left_is_told_of_as_a_cluster(bench, cloud):
+    """Its run has ended: nobody needs to be asked to stop."""
+    cloud.behave(fault("databricks:clusters/get", "server_error", times=9_999), REFUSED)
+    ended = bench.run(bench.request("littered"))
+    (run,) = cloud.runs("tests/littered")
+    cluster_id = ended.evidence["databricks/cluster_id"]
+    (said,) = [line for line in ended.logged if "may still be running" in line]
+    assert f"cluster {cluster_id} of run {run['run_id']}, which has ended, may still" in said
+    assert f"End it: databricks clusters delete {cluster_id}" in said
+    assert cloud.calls("databricks:clusters/delete") == 1
+    assert cloud.files() == []
+
+
+def test_an_answer_that_names_no_run_is_no_clear_answer(bench, cloud):
+    cloud.behave(REFUSED)
+
+    def nameless(path, reply):
+        return {} if path.endswith("/runs/submit") else reply
+
+    with altered(cloud.url, nameless) as url:
+        api = Databricks(Workspace(url), cloud.clock, threading.Event())
+        job = Job(api, cloud.store, bench.told.append)
+        job.submit(filled(bench.request("nameless")), "nameless-1")
+        (made,) = cloud.runs("tests/nameless")
+        assert job.run_id == made["run_id"]
+        assert job.end() is None
+    assert cloud.calls("submit") == 5
 
 
 def test_a_run_that_an_unclear_call_makes_late_is_ended_too(bench, cloud):
@@ -147,9 +215,16 @@ def test_a_run_that_an_unclear_call_makes_late_is_ended_too(bench, cloud):
     request, job = filled(bench.request("late")), job_of(bench)
     with pytest.raises(UnclearError):
         job.submit(request, "late-1")
-    cloud.behave(provisioning_seconds=36_000, speed=10)
+    cloud.behave(provisioning_seconds=36_000, speed=1)
+    cloud.forget()
+    ended = []
+    thread = threading.Thread(target=lambda: ended.append(job.end()))
+    thread.start()
+    until(lambda: cloud.calls("list"))  # it has not been shown at the first look
     cloud.api.submitted(request.submit)  # what a call comes to after all
-    assert job.end() is None
+    cloud.behave(provisioning_seconds=36_000, speed=100)
+    thread.join(30)
+    assert ended == [None]
     assert cloud.result("tests/late") == ["CANCELED"]
 
 
@@ -162,14 +237,33 @@ def test_an_existing_cluster_must_be_there(bench, cloud):
     assert cloud.calls("submit") == 0
 
 
+def test_an_existing_cluster_of_another_runtime_is_not_what_was_planned(bench, host):
+    with pytest.raises(UnusableClusterError, match=f"is {RUNTIME}: its Spark and Python are not"):
+        job_of(bench).check(host, "16.4.x-scala2.12")
+
+
 def test_another_runs_job_cluster_is_no_existing_cluster(bench, cloud):
     cloud.behave(provisioning_seconds=36_000, speed=10)
     job = job_of(bench)
     job.submit(filled(bench.request("other")), "other-1")
     cluster_id = cloud.api.run(job.run_id)["tasks"][0]["cluster_instance"]["cluster_id"]
     with pytest.raises(UnusableClusterError, match="another run's job cluster"):
-        job_of(bench).check(cluster_id)
+        job_of(bench).check(cluster_id, RUNTIME)
     assert job.end() is None
+
+
+def test_an_existing_cluster_that_nobody_would_end_is_not_started(bench, cloud, host):
+    cloud.api.call("POST", "/api/2.1/clusters/delete", body={"cluster_id": host})
+    job_of(bench).check(host, RUNTIME)
+    assert bench.said(f"cluster {host} is TERMINAT")
+    assert bench.said("until it has been idle for 600 min (its autotermination_minutes)")
+    made = cloud.api.call(
+        "POST", "/api/2.1/clusters/create", body={**CLUSTER, "cluster_name": "endless"}
+    )["cluster_id"]
+    job_of(bench).check(made, RUNTIME)  # it costs money already
+    cloud.api.call("POST", "/api/2.1/clusters/delete", body={"cluster_id": made})
+    with pytest.raises(UnusableClusterError, match="never end once it is started: set its auto"):
+        job_of(bench).check(made, RUNTIME)
 
 
 # --- credentials --------------------------------------------------------------------------------

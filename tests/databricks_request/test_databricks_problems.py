@@ -295,13 +295,13 @@ def test_a_problem_of_a_users_own_cluster_names_its_key(config: dict[str, Any], 
 
 def test_tags_that_others_keep_for_themselves() -> None:
     # Such keys come from a file: Hydra's command line cannot read them.
-    tags = {"ascii_hydra/run": "x", "aws:y": "z", "Name": "n", "k": "a;b", "l": "v" * 257}
+    tags = {"ascii_hydra/run": "x", "aws:y": "z", "Name": "n", "k": "a;b", "l": "v" * 256}
     assert problems_of(with_engine(settled(), tags=tags)).splitlines() == [
         "engine.tags.ascii_hydra/run: is a tag of ascii_hydra's own.",
         "engine.tags.aws:y: tags that begin with aws: are AWS's own.",
         "engine.tags.Name: is Databricks' own: without it, a cluster is not ended.",
         "engine.tags.k: tags have letters, digits, spaces and .:/=+-@_ alone.",
-        "engine.tags.l: a tag's key has 1 to 128 characters and its value 256 at most.",
+        "engine.tags.l: a tag's key has 1 to 127 characters and its value 255 at most.",
     ]
     many = problems_of(with_engine(settled(), tags={f"k{n}": "v" for n in range(40)}))
     assert many == "engine.tags: 48 tags; Databricks takes 45, ours among them."
@@ -361,7 +361,7 @@ def test_what_databricks_would_replace_is_refused_outside_of_parameters() -> Non
             "engine.spark_conf is set in the step's session on an existing cluster",
         ),
         (["cluster.pool_id=a-pool"], "cluster.pool_id=a-pool: its instance types count"),
-        (["cluster.spot_share=1", SHARED], "a pool on spot waits for spot"),
+        (["cluster.spot_share=1", SHARED], "the pool is asked for spot alone"),
         (["+mode.region=eu-west-1"], "mode.region=eu-west-1 is not engine.region=us-east-1"),
         (["engine.spark_version=18.2.x-scala2.13"], "engine.spark_version=18.2.x-scala2.13 is not"),
     ],

@@ -68,6 +68,7 @@ IDENTITY = Identity(run="r-1", launch="l-1", token="t-1", deadline="")
 def readable(text: str) -> str:
     """Without what changes with every change to the step runtime, a script or the configuration."""
     text = re.sub(r"/payload/[0-9a-f]{16}/", "/payload/<hash>/", text)
+    text = re.sub(r"<token> [0-9a-f]{12}\"", '<token> <config>"', text)
     text = re.sub(r"ascii_hydra_step-1\.\d+-", "ascii_hydra_step-1.<n>-", text)
     text = re.sub(r'("--payload",\s*)"[0-9a-f]{12}"', r'\1"<digest>"', text)
     # A pool's name tells by a hash what it is, the configuration's digest in its tags included.

@@ -189,9 +189,9 @@ def test_a_partition_names_the_run_and_placeholders_are_filled() -> None:
     run = planned_run(settings, settings.steps["nodes"])
     run = replace(run, partition_key="q\n1", partition={"query": "q"})
     made = asked(run).of(Identity(run="r-1", launch="l-1", token="t-1", deadline=""))
-    assert made.submit["run_name"] == "ascii_hydra webgraph/nodes q_1 t-1"
+    assert made.submit["run_name"] == f"ascii_hydra webgraph/nodes q_1 t-1 {settings.digest}"
     assert made.task["new_cluster"]["custom_tags"]["ascii_hydra/launch"] == "l-1"
-    assert made.messages_uri.endswith("/pipes/r-1/t-1")
+    assert made.messages_uri.endswith("/pipes/r-1-t-1")
 
 
 def test_the_plan_tells_shared_pools_once(capsys: pytest.CaptureFixture[str]) -> None:

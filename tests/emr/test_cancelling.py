@@ -67,8 +67,8 @@ def test_a_step_that_is_stopped_on_a_shared_cluster_leaves_no_driver(bench, clou
     assert cloud.keys("pipes/") == []
 
 
-def test_a_step_whose_folder_has_vanished_leaves(bench, cloud):
-    """As after a cancellation by somebody else: the run is red, and its folder is deleted."""
+def test_a_step_that_somebody_else_cancels_leaves_no_driver(bench, cloud):
+    """The next attempt at it may come at once."""
     request = bench.request("orphaned", STUBBORN, shared=True)
     with running(bench, request, "vanishing") as (_, ended):
         (cluster_id,) = cloud.alive()
@@ -77,6 +77,7 @@ def test_a_step_whose_folder_has_vanished_leaves(bench, cloud):
     assert "cancelled by somebody else" in ended[0].cause
     until(lambda: len(_java()) == 0)
     assert cloud.alive() == [cluster_id]
+    assert cloud.keys("pipes/") == []
 
 
 def test_a_refused_cancellation_is_said_and_the_step_stays_asked(bench, cloud):
@@ -114,6 +115,13 @@ def test_a_step_that_waits_is_cancelled_at_once(bench, cloud):
     for one in cloud.steps(cluster_id):
         assert cancelled_step(emr, cluster_id, one["Id"]) is None
         assert cancelled_step(emr, cluster_id, one["Id"]) is None  # it has ended
+    cloud.emr.add_job_flow_steps(JobFlowId=cluster_id, Steps=steps[:1])
+    newest = cloud.steps(cluster_id)[0]["Id"]
+    cloud.behave({"target": "ListSteps", "effect": "refused", "times": 9}, step_minutes=600)
+    # Nobody can look at it; it ends all the same.
+    assert "AccessDenied" in cancelled_step(emr, cluster_id, newest)
+    cloud.behave(step_minutes=600)
+    until(lambda: cloud.steps(cluster_id)[0]["Status"]["State"] == "CANCELLED")
     cloud.emr.terminate_job_flows(JobFlowIds=[cluster_id])
 
 

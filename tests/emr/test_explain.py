@@ -72,6 +72,19 @@ DENIED = "EC2 is out of capacity"
             ),
         ),
         (
+            # A script's own words are not the platform's.
+            seen("FAILED", exception=("ValueError", "no OOM here"), tail=("ValueError: no OOM",)),
+            "words raised ValueError: no OOM here",
+        ),
+        (
+            seen("FAILED", exception=("_ArrayMemoryError", "Unable to allocate 9 GiB")),
+            "words ran out of memory: choose a larger cluster= or less data.",
+        ),
+        (
+            seen("FAILED", exception=("Py4JJavaError", "x\n: java.lang.OutOfMemoryError: heap")),
+            "words ran out of memory: choose a larger cluster= or less data.",
+        ),
+        (
             seen("INTERRUPTED"),
             (
                 "words lost the instances that it ran on: start it again, or take fewer workers on"

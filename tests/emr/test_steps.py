@@ -120,6 +120,18 @@ def test_a_step_that_takes_too_long_is_stopped(bench, cloud):
     assert cloud.alive() == []
 
 
+def test_a_step_that_ends_before_it_can_be_stopped_has_succeeded(bench, cloud):
+    """EMR refuses to end its cluster for two minutes; meanwhile it ends itself."""
+    cloud.behave(
+        fault("TerminateJobFlows", "throttled", times=99),
+        provisioning_seconds=60,
+        step_minutes=5,
+        speed=100,
+    )
+    ended = bench.run(bench.request("punctual", timeout_s=200.0))
+    assert ended.green, ended.cause
+
+
 def test_messages_that_cannot_be_read_end_the_step(bench, cloud):
     cloud.behave(fault("s3:GetObject", "refused", code="AccessDenied", after=4, times=10_000))
     ended = bench.run(bench.request("unheard", "time.sleep(300)"))

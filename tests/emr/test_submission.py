@@ -10,10 +10,10 @@ import dagster as dg
 import pytest
 from dagster_pipes import encode_param
 
-from ascii_hydra.engines.emr.api import Emr
+from ascii_hydra.engines.emr.api import Emr, pipes_uri
 from ascii_hydra.engines.emr.job import Job, UnusableClusterError
 from ascii_hydra.engines.emr.lifetime import LIFETIME_ACTION, submitted_identity
-from ascii_hydra.engines.emr.submission import UnclearError
+from ascii_hydra.engines.emr.submission import UnclearError, once
 from ascii_hydra.engines.identity import Identity
 from ascii_hydra.engines.pipes_folder import FolderContextInjector, FolderReader, PipesFolder
 from ascii_hydra.engines.s3_store import S3Store
@@ -32,6 +32,14 @@ def job_of(bench):
     """One attempt at a step, without a Dagster run."""
     emr = Emr(bench.cloud.place, bench.cloud.clock, threading.Event())
     return Job(emr, "launch", bench.told.append)
+
+
+def left_running(bench, request):
+    """The job of an attempt whose process is gone."""
+    job = job_of(bench)
+    S3Store(bench.cloud.place).write(f"{ROOT}/pipes/{request.step}/context.json", b"{}")
+    job.submit(filled(request))
+    return job
 
 
 def filled(request):
@@ -92,6 +100,9 @@ def test_a_failure_of_the_cloud_is_tried_once_more(bench, cloud, effect):
     assert cloud.calls("RunJobFlow") == 2
     assert len(ended.handles) == 2
     assert any("a second cluster is started" in line for line in bench.told)
+    # Each has its own messages.
+    made = [cloud.steps(one["Id"])[0] for one in cloud.clusters("tests/unlucky")[:2]]
+    assert len({pipes_uri(one) for one in made}) == 2
     if effect == "bootstrap_failure":
         assert "a bootstrap action of its cluster failed" in ended.cause
         assert "/bootstrap-actions/" in ended.cause
@@ -215,8 +226,7 @@ def test_an_existing_cluster_must_be_of_the_release(bench, cloud, host):
 
 def test_a_retry_finds_its_step_on_an_existing_cluster(bench, cloud, host):
     request = bench.request("guest", cluster_id=host, run_job_flow=None)
-    job, again = job_of(bench), job_of(bench)
-    job.submit(filled(request))
+    job, again = left_running(bench, request), job_of(bench)
     assert again.adopt(TOKEN, request) == f"{ROOT}/pipes/guest"
     assert (again.cluster_id, again.step_id, again.own) == (host, job.step_id, False)
     assert again.end() is None
@@ -230,16 +240,28 @@ def test_a_retry_on_a_cluster_that_is_not_there_says_so(bench, cloud):
         job_of(bench).adopt(TOKEN, request)
 
 
-def test_a_retry_ends_what_is_not_the_step_that_is_asked_for(bench, cloud, host):
-    job_of(bench).submit(filled(bench.request("guest", cluster_id=host, run_job_flow=None)))
-    other = bench.request("guest", cluster_id=host, run_job_flow=None, arguments=["other"])
-    assert job_of(bench).adopt(TOKEN, other) is None
+@pytest.mark.parametrize("what", ["arguments", "configuration", "stop", "context"])
+def test_a_retry_ends_what_is_not_the_step_that_is_asked_for(bench, cloud, host, what):
+    """Nor does it go on with one that is about to end itself."""
+    on = {"cluster_id": host, "run_job_flow": None}
+    request, store = bench.request("guest", **on), S3Store(cloud.place)
+    left_running(bench, request)
+    if what == "arguments":
+        request = bench.request("guest", arguments=["other"], **on)
+    elif what == "configuration":
+        named = {**request.step_config, "Name": "tests/guest <token> 0123456789ab"}
+        request = bench.request("guest", step_config=named, **on)
+    elif what == "stop":
+        store.write(f"{ROOT}/pipes/guest/stop", b"")
+    else:
+        store.delete(f"{ROOT}/pipes/guest")
+    assert job_of(bench).adopt(TOKEN, request) is None
     assert [one["Status"]["State"] for one in cloud.steps(host)] == ["CANCELLED"]
 
 
 def test_a_retry_ends_a_cluster_of_its_own_that_runs_something_else(bench, cloud):
     cloud.behave(provisioning_seconds=36_000, speed=10)
-    job_of(bench).submit(filled(bench.request("changed")))
+    left_running(bench, bench.request("changed"))
     assert len(cloud.alive()) == 1
     assert job_of(bench).adopt(TOKEN, bench.request("changed", arguments=["other"])) is None
     assert cloud.alive() == []
@@ -265,10 +287,30 @@ def test_a_cluster_that_an_unclear_call_makes_late_is_ended_too(bench, cloud):
     cloud.behave(fault("RunJobFlow", "server_error"), provisioning_seconds=36_000, speed=200)
     request, job = filled(bench.request("twice")), job_of(bench)
     job.submit(request)
+    cloud.behave(provisioning_seconds=36_000, speed=1)
+    cloud.forget()
+    ended = []
+    thread = threading.Thread(target=lambda: ended.append(job.end()))
+    thread.start()
+    until(lambda: cloud.calls("ListClusters"))  # it has not been shown at the first look
     cloud.emr.run_job_flow(**request.run_job_flow)  # what the failed call comes to after all
-    assert len(cloud.alive()) == 2
-    assert job.end() is None
+    cloud.behave(provisioning_seconds=36_000, speed=100)
+    thread.join(30)
+    assert ended == [None]
     assert cloud.alive() == []
+    assert len(cloud.clusters("tests/twice")) == 2
+
+
+def test_an_answer_that_names_nothing_is_no_clear_answer(cloud):
+    emr, asked = Emr(cloud.place, cloud.clock, threading.Event()), []
+
+    def submit() -> str:
+        asked.append(True)
+        return {}["JobFlowId"]
+
+    assert once(emr, submit, lambda: "j-1" if len(asked) > 1 else None) == "j-1"
+    with pytest.raises(UnclearError, match="does not name what it has made"):
+        once(emr, submit, lambda: None)
 
 
 def test_a_step_that_an_unclear_call_adds_late_is_cancelled(bench, cloud, host):

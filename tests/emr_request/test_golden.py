@@ -54,6 +54,7 @@ CASES = {
 def readable(text: str) -> str:
     """Without what changes with every change to the step runtime, a script or the configuration."""
     text = re.sub(r"/payload/[0-9a-f]{16}/", "/payload/<hash>/", text)
+    text = re.sub(r"<token> [0-9a-f]{12}\"", '<token> <config>"', text)
     return re.sub(
         r'("Key": "ascii_hydra/config",\s*"Value": )"[0-9a-f]{12}"', r'\1"<config>"', text
     )

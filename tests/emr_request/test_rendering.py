@@ -126,7 +126,7 @@ def test_a_run_fills_its_names_in_and_leaves_the_users_words_alone() -> None:
     assert made.run_job_flow is not None
     assert made.run_job_flow["Name"] == "ascii_hydra two_steps/step_1 0123456789ab"
     assert made.run_job_flow["Steps"] == [made.step_config]
-    assert made.step_config["Name"] == "two_steps/step_1 0123456789ab"
+    assert made.step_config["Name"] == f"two_steps/step_1 0123456789ab {run.digest}"
     tags = {one["Key"]: one["Value"] for one in made.run_job_flow["Tags"]}
     assert tags["ascii_hydra/run"] == "run-1"
     assert tags["ascii_hydra/launch"] == "launch-1"
@@ -143,7 +143,7 @@ def test_names_fit_however_long_a_partition_is() -> None:
     run = replace(run_of(), partition_key="x" * 500)
     made = asked(run).of(IDENTITY)
     assert len(made.step_config["Name"]) <= 256
-    assert made.step_config["Name"].endswith(" 0123456789ab")
+    assert made.step_config["Name"].endswith(f" 0123456789ab {run.digest}")
 
 
 # --- the step's command -------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def test_the_tasks_are_the_targets() -> None:
         (None, "start", "python -m ascii_hydra.serve"),
         (None, "run", "python -m ascii_hydra"),
         (None, "rehearsal", "python -m ascii_hydra.rehearsal"),
-        ("testing", "test", "python -m pytest"),
+        ("testing", "test", "python -m pytest -n 2 --dist loadfile"),
         ("testing", "bench", "python -m benchmarks"),
         ("ci", "fmt", "ruff format . && ruff check --fix ."),
         ("ci", "lint", "ruff format --check . && ruff check . && mypy"),

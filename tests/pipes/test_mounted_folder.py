@@ -48,7 +48,7 @@ def start(source: str, *words: str) -> subprocess.Popen[str]:
     )
 
 
-def run_step(tmp_path: Path, act, *words: str):
+def run_step(tmp_path: Path, act, *words: str, source: str = STEP):
     """Run an asset whose step is a process; `act(process, folder)` is what happens meanwhile."""
     folder = PipesFolder(FolderStore(), str(tmp_path / "run"))
     warned: list[str] = []
@@ -65,7 +65,7 @@ def run_step(tmp_path: Path, act, *words: str):
             given = [*words, *bootstrap_words(session)]
             assert folder_uri(given) == folder.uri
             assert own_arguments(given) == list(words)
-            process = start(STEP, str(tmp_path), *given)
+            process = start(source, str(tmp_path), *given)
             try:
                 seen["act"] = act(process, folder)
                 out, _ = process.communicate(timeout=60)
@@ -103,6 +103,40 @@ def test_a_step_heeds_the_stop_in_its_folder(tmp_path):
     assert "stopped by whoever submitted it" in seen["out"]
     assert (seen["report"].opened, seen["report"].closed) == (True, False)
     assert "asks the step to end itself" in warned[0]
+
+
+# The step itself takes its folder away, so that it is known to have looked meanwhile.
+GONE = (
+    MOUNTED
+    + """
+from pathlib import Path
+from dagster_pipes import PipesCliArgsParamsLoader
+from ascii_hydra.step import folder_messages
+folder_messages.LOOK_S = folder_messages._INTERVAL_S = 0.01
+folder = Path(folder_files._MOUNTED[0]) / "run"
+with folder_messages.opened_pipes(PipesCliArgsParamsLoader(), spark_is_ours=False):
+    while not (folder / "messages" / "1.json").exists():
+        time.sleep(0.01)
+    aside = folder.with_name("aside")
+    folder.rename(aside)
+    time.sleep(0.5)
+    aside.rename(folder)
+    print("goes on", flush=True)
+    folder_messages.GONE_S = 0.1
+    (folder / "context.json").unlink()
+    time.sleep(60)
+"""
+)
+
+
+def test_a_step_leaves_when_its_context_is_gone_for_good(tmp_path):
+    """A mounted folder may answer for a moment that it is not there: hours of work are not lost."""
+    _, seen, _ = run_step(tmp_path, lambda *_: None, source=GONE)
+    assert seen["out"].splitlines() == [
+        "goes on",
+        "This step was stopped by whoever submitted it.",
+    ]
+    assert seen["code"] == 1
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,7 @@ def cluster(**changes) -> dict:
         (cluster(node_type_id=None, instance_pool_id="none"), "Can't find an instance pool"),
         (cluster(custom_tags={str(n): "" for n in range(46)}), "at most 45"),
         (cluster(custom_tags={"aws:x": ""}), "does not allow"),
+        (cluster(custom_tags={"x": "y" * 256}), "a value of over 255"),
         (cluster(aws_attributes={"first_on_demand": -1}), "first_on_demand"),
         (cluster(aws_attributes={"spot_bid_price_percent": 0}), "spot_bid_price_percent"),
         (cluster(aws_attributes={"availability": "CHEAP"}), "is none of"),

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import CommandLine, clean_environment
+from tests.conftest import SMALL, CommandLine
 from tests.rehearsed.conftest import Cloud, rows_of
 
 REHEARSAL = ("mode=small_dev_sample_s3", "endpoint=rehearsal")
 EMR = ("engine=emr", *REHEARSAL)
-ROWS = (
-    "pipeline.steps.step_1.parameters.rows="
-    "{small_dev_sample_local: 2000, small_dev_sample_s3: 2000}"
-)
-PARTITIONS = "pipeline.partitions=[SAMPLE-2024-10,night_sky]"
 S3 = "s3a://ascii-hydra/small_dev_sample/output"
 SHARED = ("launch.reuse_cluster=run", "engine.idle_timeout_minutes=10000")
 TABLES = {
@@ -32,7 +24,6 @@ TABLES = {
         "graph_aggr/crawl=SAMPLE-2024-10/query=night_sky",
     ],
 }
-CHOSEN = {"two_steps": ROWS, "webgraph": PARTITIONS}
 
 
 def outcome_in(folder: Path) -> dict[str, object]:
@@ -42,7 +33,7 @@ def outcome_in(folder: Path) -> dict[str, object]:
 
 
 def test_two_steps_on_a_cloud_of_their_own(command_line: CommandLine, tmp_path: Path) -> None:
-    ended = command_line(*EMR, ROWS, timeout_s=240)
+    ended = command_line(*EMR, SMALL["two_steps"], timeout_s=240)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     outcome = outcome_in(tmp_path)
     steps = outcome["steps"]
@@ -54,33 +45,8 @@ def test_two_steps_on_a_cloud_of_their_own(command_line: CommandLine, tmp_path: 
     # What it costs is not known, which is not zero; the provisioning is in the time that it took.
     assert [one["cost_usd"] for one in steps] == [None, None]
     assert all(one["duration_s"] > 210 for one in steps)
-
-
-@pytest.fixture(scope="module")
-def local_rows(
-    shared_home: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str, str], list[dict[str, object]]]:
-    """The rows of a table of a pipeline, made by the local engine; each pipeline runs once."""
-    data = tmp_path_factory.mktemp("local")
-
-    @cache
-    def made(pipeline: str) -> Path:
-        ended = subprocess.run(
-            [
-                *(sys.executable, "-m", "ascii_hydra", f"pipeline={pipeline}", CHOSEN[pipeline]),
-                f"mode.output_root={data}",
-            ],
-            cwd=data,
-            env=clean_environment(shared_home),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert ended.returncode == 0, ended.stdout + ended.stderr
-        return data / pipeline
-
-    return lambda pipeline, table: rows_of(made(pipeline) / table)
+    assert outcome["virtual"] is True
+    assert "of the rehearsed cloud's time" in ended.stdout
 
 
 @pytest.mark.parametrize(
@@ -103,7 +69,7 @@ def test_the_same_rows_as_on_this_machine(
     command_line: CommandLine,
     tmp_path: Path,
     cloud: Cloud,
-    local_rows: Callable[[str, str], list[dict[str, object]]],
+    made_here: Callable[[str], Path],
     pipeline: str,
     words: list[str],
     engines: list[str],
@@ -116,14 +82,14 @@ def test_the_same_rows_as_on_this_machine(
         *REHEARSAL,
         f"endpoint.url={cloud.url}",
         f"pipeline={pipeline}",
-        CHOSEN[pipeline],
+        SMALL[pipeline],
         output,
         timeout_s=280,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     for table in TABLES[pipeline]:
         there = cloud.rows(f"{S3}/{tmp_path.name}/{pipeline}/{table}", tmp_path / "downloaded")
-        expected = local_rows(pipeline, table)
+        expected = rows_of(made_here(pipeline) / table)
         assert expected
         assert there == expected
     outcome = outcome_in(tmp_path)

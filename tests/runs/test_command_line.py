@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -50,6 +51,22 @@ def script_that(folder: Path, *lines: str) -> str:
         encoding="utf-8",
     )
     return str(path)
+
+
+def quick_steps(folder: Path, *lines: str, steps: Sequence[str] = STEPS) -> list[str]:
+    """Overrides with which the steps are these lines and no Spark: where it is the command that is
+    tested, a Spark would cost its seconds and show nothing."""
+    path = folder / "quick.py"
+    body = "\n".join(f"    {line}" for line in lines or ("pass",))
+    path.write_text(
+        "import sys, time\n"
+        "from dagster_pipes import PipesCliArgsParamsLoader, open_dagster_pipes\n"
+        "with open_dagster_pipes(params_loader=PipesCliArgsParamsLoader()) as context:\n"
+        f"{body}\n",
+        encoding="utf-8",
+    )
+    scripts = [f"pipeline.steps.{step}.script={path}" for step in steps]
+    return [*scripts, "engine.reuse_jvm=false", "engine.class_sharing=false"]
 
 
 def still_alive(marker: str) -> list[int]:
@@ -230,13 +247,14 @@ def _take_terminal() -> None:
 
 def test_a_sweep_with_a_row_that_fails(command_line: CommandLine, tmp_path: Path) -> None:
     """A row fails for a reason that only shows when it runs: all rows are compared all the same."""
-    words = ["-m", "cluster=small,medium", "pipeline.steps.step_1.parameters.seed=7,broken", ROWS]
+    words = ["-m", "cluster=small,medium", "pipeline.steps.step_1.parameters.seed=7,broken"]
+    words += quick_steps(tmp_path, "assert 'seed=\"broken\"' not in sys.argv, 'the seed is broken'")
     ended = command_line(*words, f"mode.output_root={tmp_path}/data")
     assert ended.returncode == 1, ended.stdout + ended.stderr
     folder = next(tmp_path.glob("multirun/*/*"))
     compared = json.loads((folder / "comparison.json").read_text())
     assert [row["ending"] for row in compared] == ["succeeded", "failed", "succeeded", "failed"]
-    assert "broken" in compared[1]["error"]
+    assert "the seed is broken" in compared[1]["error"]
     with (folder / "comparison.csv").open(newline="") as file:
         assert [row["cluster"] for row in csv.DictReader(file)] == [
             "small", "small", "medium", "medium",
@@ -250,11 +268,11 @@ def test_an_interrupted_sweep_is_compared_and_starts_no_further_row(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     begun = tmp_path / "begun"
-    script = script_that(tmp_path, f"open({str(begun)!r}, 'w').close()", "time.sleep(600)")
+    words = quick_steps(tmp_path, f"open({str(begun)!r}, 'w').close()", "time.sleep(600)")
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "ascii_hydra", "-m", "cluster=small,medium,large"),
-            *(f"pipeline.steps.step_1.script={script}", f"mode.output_root={tmp_path}/data"),
+            *(*words, f"mode.output_root={tmp_path}/data"),
         ],
         cwd=tmp_path,
         env=environment,
@@ -277,7 +295,8 @@ def test_an_interrupted_sweep_is_compared_and_starts_no_further_row(
 
 
 def test_a_sweep_that_stops_at_the_first_failure(command_line: CommandLine, tmp_path: Path) -> None:
-    words = ["-m", "pipeline.steps.step_1.parameters.seed=broken,7", "launch=ci", ROWS]
+    words = ["-m", "pipeline.steps.step_1.parameters.seed=broken,7", "launch=ci"]
+    words += quick_steps(tmp_path, "sys.exit(1)")
     ended = command_line(*words, f"mode.output_root={tmp_path}/data")
     assert ended.returncode == 1
     folder = next(tmp_path.glob("multirun/*/*"))
@@ -301,8 +320,8 @@ def test_what_is_typed_wins_over_the_environment(
     command_line: CommandLine, tmp_path: Path, shared_home: Path
 ) -> None:
     extra = {"SPARK_PIPES_ENGINE": "emr", "ASCII_HYDRA_OVERRIDES": "cluster=large"}
-    words = ["engine=pyspark", "cluster=small", ROWS, f"mode.output_root={tmp_path}/data"]
-    ended = command_line(*words, extra=extra)
+    words = ["engine=pyspark", "cluster=small", f"mode.output_root={tmp_path}/data"]
+    ended = command_line(*words, *quick_steps(tmp_path), extra=extra)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     outcome = outcome_in(tmp_path)
     with DagsterInstance.from_config(str(shared_home)) as instance:
@@ -345,16 +364,18 @@ def test_a_killed_command_leaves_no_process_and_no_run_under_way(
     with DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
         killed = instance.get_runs(limit=1)[0]
         assert killed.status is DagsterRunStatus.STARTED
-        assert command_line(ROWS, f"mode.output_root={tmp_path}/data").returncode == 0
+        after = command_line(*quick_steps(tmp_path), f"mode.output_root={tmp_path}/data")
+        assert after.returncode == 0, after.stdout
         run = instance.get_run_by_id(killed.run_id)
         assert run is not None
         assert run.status is DagsterRunStatus.FAILURE
 
 
 def test_two_first_starts_at_once(environment: dict[str, str], tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "ascii_hydra", *quick_steps(tmp_path)]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "ascii_hydra", ROWS, f"mode.output_root={tmp_path}/{number}"],
+            [*words, f"mode.output_root={tmp_path}/{number}"],
             cwd=tmp_path,
             env={**environment, "DAGSTER_HOME": str(tmp_path / "home")},
             stdin=subprocess.DEVNULL,
@@ -372,7 +393,8 @@ def test_two_first_starts_at_once(environment: dict[str, str], tmp_path: Path) -
 def test_a_reader_that_goes_away_does_not_stop_the_run(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    words = f"{sys.executable} -m ascii_hydra {ROWS} mode.output_root={tmp_path}/data | head -1"
+    quick = " ".join(quick_steps(tmp_path))
+    words = f"{sys.executable} -m ascii_hydra {quick} mode.output_root={tmp_path}/data | head -1"
     subprocess.run(["bash", "-c", words], cwd=tmp_path, env=environment, check=True, timeout=120)
     assert outcome_in(tmp_path).ending is Ending.succeeded
 
@@ -381,10 +403,10 @@ def test_a_closed_terminal_cancels_the_run_and_its_result_is_written(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     begun = tmp_path / "begun"
-    script = script_that(tmp_path, f"open({str(begun)!r}, 'w').close()", "time.sleep(600)")
+    words = quick_steps(tmp_path, f"open({str(begun)!r}, 'w').close()", "time.sleep(600)")
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "ascii_hydra", f"pipeline.steps.step_1.script={script}"),
+            *(sys.executable, "-m", "ascii_hydra", *words),
             f"mode.output_root={tmp_path}/data",
         ],
         cwd=tmp_path,
@@ -417,14 +439,12 @@ def test_a_folder_that_holds_a_sweep_takes_no_other(
 
 
 def test_a_step_with_two_underscores_in_its_name(command_line: CommandLine, tmp_path: Path) -> None:
-    script = script_that(tmp_path, "spark.range(3).write.parquet(self.output)")
-    path = Path(script)
-    path.write_text(path.read_text().replace("**known", "spark, **known"))
+    words = quick_steps(tmp_path, steps=())
     (tmp_path / "mine" / "pipeline").mkdir(parents=True)
     (tmp_path / "mine" / "pipeline" / "odd.yaml").write_text(
         "name: odd\ninput: .\noutput: ${mode.output_root}/odd\n"
-        f"steps:\n  a__b: {{script: {script}}}\n"
+        f"steps:\n  a__b: {{script: {tmp_path}/quick.py}}\n"
     )
-    ended = command_line("-cd", "mine", "pipeline=odd", f"mode.output_root={tmp_path}/data")
+    ended = command_line("-cd", "mine", "pipeline=odd", *words, f"mode.output_root={tmp_path}/data")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "a__b succeeded" in ended.stdout

@@ -15,7 +15,7 @@ from ascii_hydra.config.problems import ConfigError
 from ascii_hydra.config.settle import Settings, settle
 from ascii_hydra.outcome import Ending
 from tests.conftest import CommandLine
-from tests.runs.test_command_line import outcome_in, script_that
+from tests.runs.test_command_line import outcome_in, quick_steps
 
 VALUES = {"crawl": ("c1", "c2"), "query": ("q1", "q2", "all_pages")}
 CRAWLS = ("SAMPLE-2024-10", "SAMPLE-2025-10")
@@ -145,14 +145,16 @@ def test_a_partition_from_end_to_end(
 def test_what_needs_a_failed_partition_is_not_started(
     command_line: CommandLine, tmp_path: Path
 ) -> None:
-    broken = script_that(
-        tmp_path, f"assert self.partition['crawl'] != {CRAWLS[0]!r}, 'this crawl is lost'"
+    lost = f"assert 'crawl={CRAWLS[0]}' not in sys.argv, 'this crawl is lost'"
+    checked = (
+        "[context.report_asset_check(one, True) for one in ('no_null_domain', 'nodes_unique')]"
     )
+    words = quick_steps(tmp_path, lost, checked, steps=("nodes", "edges"))
     ended = command_line(
         "pipeline=webgraph",
         f"pipeline.output={tmp_path}/web",
         f"pipeline.partitions=[{CRAWLS[0]}|{QUERIES[0]}]",
-        f"pipeline.steps.edges.script={broken}",
+        *words,
     )
     assert ended.returncode == 1
     assert "this crawl is lost" in ended.stdout

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ascii_hydra.databricks.workspace import Workspace, workspace_client
@@ -83,8 +83,7 @@ class Databricks:
 
     def renew(self) -> None:
         """The credentials are accepted no more: the next call looks for new ones."""
-        with _LOCK:
-            client = _CLIENTS.get(self.workspace)
+        client = _login_to(self.workspace).client
         if client is not None:
             _forget(self.workspace, client)
 
@@ -179,10 +178,22 @@ class Databricks:
         self._told = True
 
 
-# The SDK asks for a token and for what the workspace is with every client, so there is one.
+@dataclass
+class _Login:
+    """A workspace's client, once it is logged in. The SDK asks for a token and for what the
+    workspace is with every client, so there is one.
+
+    Attributes:
+        lock: held by whoever logs in.
+        client: None as long as nobody has, or if new credentials are to be looked for.
+    """
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    client: WorkspaceClient | None = None
+
+
 _LOCK = threading.Lock()
-_LOGIN = threading.Lock()
-_CLIENTS: dict[Workspace, WorkspaceClient] = {}
+_LOGINS: dict[Workspace, _Login] = {}
 
 
 def _done(client: WorkspaceClient, method: str, path: str, request: Mapping[str, Any]) -> Any:
@@ -193,39 +204,42 @@ def _done(client: WorkspaceClient, method: str, path: str, request: Mapping[str,
     return client.api_client.do(method, path, **{**request, "headers": headers})
 
 
+def _login_to(workspace: Workspace) -> _Login:
+    with _LOCK:
+        return _LOGINS.setdefault(workspace, _Login())
+
+
 def _client(workspace: Workspace, stop: threading.Event) -> WorkspaceClient:
-    """The SDK's client, logged in."""
-    while not _LOGIN.acquire(timeout=_TICK_S):
-        if stop.is_set():
-            raise InterruptedError("stopped while logging in to Databricks")
+    """The SDK's client, logged in, with a token."""
+    login = _login_to(workspace)
+    while not login.lock.acquire(timeout=_TICK_S):
+        _heed(stop)
     try:
-        with _LOCK:
-            client = _CLIENTS.get(workspace)
-        client = _made(workspace, stop) if client is None else client
-        # Asked for a token by itself, the SDK's error is known from that of a call.
-        _logged_in(client.config.authenticate)
-        with _LOCK:
-            _CLIENTS[workspace] = client
+        known = login.client
+        if known is not None:
+            return _aside(lambda: _authenticated(known), stop)
+        login.client = _aside(lambda: _made(workspace), stop)
+        return login.client
     finally:
-        _LOGIN.release()
-    return client
+        login.lock.release()
 
 
 def _forget(workspace: Workspace, client: WorkspaceClient) -> None:
+    login = _login_to(workspace)
     with _LOCK:
-        if _CLIENTS.get(workspace) is client:
-            del _CLIENTS[workspace]
+        if login.client is client:
+            login.client = None
 
 
-def _made(workspace: Workspace, stop: threading.Event) -> WorkspaceClient:
-    """A new client. The SDK repeats its questions about the workspace for up to 5 min, deaf to any
-    stop, so they are waited for aside."""
-    made: list[WorkspaceClient] = []
+def _aside(call: Callable[[], T], stop: threading.Event) -> T:
+    """The result of a call that is deaf to any stop: the SDK repeats its questions about the
+    workspace for up to 5 min, and a service of tokens may not answer."""
+    made: list[T] = []
     wrong: list[BaseException] = []
 
     def make() -> None:
         try:
-            made.append(_logged_in(lambda: workspace_client(workspace, clock=OneAttempt())))
+            made.append(_logged_in(call))
         except BaseException as raised:  # noqa: BLE001 - raised again below
             wrong.append(raised)
 
@@ -233,11 +247,26 @@ def _made(workspace: Workspace, stop: threading.Event) -> WorkspaceClient:
     thread.start()
     while thread.is_alive():
         thread.join(_TICK_S)
-        if thread.is_alive() and stop.is_set():
-            raise InterruptedError("stopped while logging in to Databricks")
+        if thread.is_alive():
+            _heed(stop)
     if wrong:
         raise wrong[0]
     return made[0]
+
+
+def _heed(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise InterruptedError("stopped while logging in to Databricks")
+
+
+def _made(workspace: Workspace) -> WorkspaceClient:
+    return _authenticated(workspace_client(workspace, clock=OneAttempt()))
+
+
+def _authenticated(client: WorkspaceClient) -> WorkspaceClient:
+    # Asked for a token by itself, the SDK's error is known from that of a call.
+    client.config.authenticate()
+    return client
 
 
 def _logged_in(call: Callable[[], T]) -> T:

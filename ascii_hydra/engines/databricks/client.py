@@ -19,6 +19,7 @@ from dagster_pipes import PipesExtras
 from ascii_hydra.engines.clock import Clock, SystemClock
 from ascii_hydra.engines.databricks.api import Databricks
 from ascii_hydra.engines.databricks.databricks_request import DatabricksRequest
+from ascii_hydra.engines.databricks.ending import Left
 from ascii_hydra.engines.databricks.explain import (
     Evidence,
     call_advice,
@@ -44,6 +45,7 @@ from ascii_hydra.engines.interrupts import deferred_interrupts
 from ascii_hydra.engines.payload_upload import ensure_uploaded
 from ascii_hydra.engines.pipes_arguments import bootstrap_words
 from ascii_hydra.engines.pipes_folder import FolderContextInjector, FolderReader, PipesFolder
+from ascii_hydra.engines.pipes_reader import Report
 from ascii_hydra.engines.pipes_run import (
     Context,
     Handle,
@@ -125,7 +127,6 @@ class _Run:
         self._identity = identity_of(context, launch)
         self._store = _store(request, api)
         self._job = Job(api, self._store, self._say)
-        self._nonce = secrets.token_hex(4)
         self._page: str | None = None
         self._cluster_id: str | None = None
         self._state = ""
@@ -149,18 +150,44 @@ class _Run:
         return None if self._job.run_id is None else self._handle()
 
     def _invocation(self, extras: PipesExtras | None) -> PipesClientCompletedInvocation:
-        log, request = self._context.log, self._request
+        request, uri = self._request, None
         if request.cluster_id is not None:
-            self._job.check(request.cluster_id)
-        uri = None
+            self._job.check(request.cluster_id, request.spark_version)
         if is_retry(self._context):
             uri = self._job.adopt(self._identity.token, request)
         if uri is None:
-            # A folder that no other attempt has: by it, what this one has submitted is known.
-            base = request.of(self._identity).messages_uri.rstrip("/")
-            # Beside the others': the folder of folders would be left when it is empty.
-            uri = f"{base}-{self._nonce}"
             ensure_uploaded(request.uploads, self._store, self._api.stop, self._say)
+        for left in reversed(range(_RUNS)):
+            evidence, session, report = self._ended(uri, extras)
+            sentence = cause(evidence)
+            if sentence is None:
+                return completed(self._context, session, report, self._handle())
+            again = left and not self._job.adopted and may_pass(evidence)
+            if not again or self._api.stop.is_set():
+                break
+            self._say(f"a second run is made, because {sentence}")
+        raise Failure(
+            sentence,
+            metadata=self._failed_metadata(evidence),
+            allow_retries=not is_in_vain(evidence),
+        ) from None
+
+    def _ended(
+        self, uri: str | None, extras: PipesExtras | None
+    ) -> tuple[Evidence, PipesSession, Report]:
+        """How one run has ended, and what it has reported.
+
+        Args:
+            uri: of the messages of the run that is taken over; None to submit one.
+            extras: for the step.
+        """
+        log, nonce = self._context.log, secrets.token_hex(4)
+        if uri is None:
+            # A folder that no other run has: by it, what is submitted here is known, and its
+            # messages are no other's. Beside the others': the folder of folders would be left when
+            # it is empty.
+            base = self._request.of(self._identity).messages_uri.rstrip("/")
+            uri = f"{base}-{nonce}"
         folder = PipesFolder(self._store, uri)
         injector = FolderContextInjector(folder, log.warning, adopted=self._job.adopted)
         reader = FolderReader(folder, log.warning)
@@ -170,54 +197,35 @@ class _Run:
             message_reader=reader,
             extras=extras,
         ) as session:
-            evidence = self._evidence(session, reader, injector)
-        sentence = cause(evidence)
-        if sentence is not None:
-            raise Failure(
-                sentence,
-                metadata=self._failed_metadata(evidence),
-                allow_retries=not is_in_vain(evidence),
-            ) from None
-        return completed(self._context, session, reader.report, self._handle())
-
-    def _evidence(
-        self, session: PipesSession, reader: FolderReader, injector: FolderContextInjector
-    ) -> Evidence:
-        """Run the step to its end, and say how it ended."""
-        bootstrap = bootstrap_words(session)
-        for left in reversed(range(_RUNS)):
-            evidence = self._attempt(bootstrap, left, reader, injector)
-            again = left and not self._job.adopted and may_pass(evidence)
-            if not again or self._api.stop.is_set():
-                break
-            self._job.give_up()
-            self._say(f"a second run is made, because {cause(evidence)}")
-        report = reader.drain()
-        if reader.fault is not None:
-            raise reader.fault
-        return replace(
+            evidence = self._attempt(bootstrap_words(session), nonce, reader, injector)
+            report = reader.drain()
+            if reader.fault is not None:
+                raise reader.fault
+        evidence = replace(
             evidence,
             opened=report.opened,
             closed=report.closed,
             exception=reported_exception(report),
         )
+        return evidence, session, report
 
     def _attempt(
         self,
         bootstrap: list[str],
-        number: int,
+        nonce: str,
         reader: FolderReader,
         injector: FolderContextInjector,
     ) -> Evidence:
+        """Run the step to its end, and say how it ended, by Databricks' own account."""
         job = self._job
+        self._page, self._cluster_id, self._state = None, None, ""
         try:
             if not job.adopted:
-                self._cluster_id = None
                 wanted = self._request.of(self._identity).pools
                 pools = pool_ids(self._api, self._identity.launch, wanted, self._say)
                 request = self._request.of(self._identity, bootstrap, pools)
                 # A retry is given no old run, and a lost reply is.
-                job.submit(request, f"{self._identity.token}-{self._nonce}-{number}")
+                job.submit(request, f"{self._identity.token}-{nonce}")
             self._announce()
             look, own = waited(
                 self._api,
@@ -227,25 +235,27 @@ class _Run:
                 see=self._see,
                 warn=self._context.log.warning,
             )
-            fault = job.leave(look.run) if own is None else job.end()
+            left = job.leave(look.run) if own is None else job.end()
         except BaseException as raised:
-            fault = job.end()
-            if fault is not None or isinstance(raised, UnclearError):
+            left = job.end()
+            if (left is not None and left.writes) or isinstance(raised, UnclearError):
                 injector.end_unseen()
-            self._lament(fault)
+            self._lament(left)
             raise
-        if fault is not None:
+        if left is not None and left.writes:
             injector.end_unseen()
-        self._lament(fault)
-        return self._seen(look, own)
+        self._lament(left)
+        run = look.run if job.last is None else job.last
+        if own is not None and state_of(run).result is Result.success:
+            own = None  # it had ended before it could be cancelled
+        return self._seen(run, own)
 
-    def _seen(self, look: Look, own: str | None) -> Evidence:
-        """How it ended, by Databricks' own account."""
-        evidence = Evidence(step=self._request.step, run=look.run, own=own)
+    def _seen(self, run: Mapping[str, Any], own: str | None) -> Evidence:
+        evidence = Evidence(step=self._request.step, run=run, own=own)
         if evidence.state.result is Result.success:
             return evidence
         out = self._api.on_the_way_out()
-        task_run_id, cluster_id = task_of(look.run).get("run_id"), cluster_id_of(look.run)
+        task_run_id, cluster_id = task_of(run).get("run_id"), cluster_id_of(run)
         if task_run_id is not None:
             output = self._asked("its output", lambda: out.output(int(task_run_id)))
             evidence = replace(evidence, output=output)
@@ -297,15 +307,12 @@ class _Run:
         line = f"{self._request.step} is run {self._job.run_id} of Databricks{where}"
         announce(self._context, line, self._handle())
 
-    def _lament(self, fault: str | None) -> None:
-        if fault is None:
-            return
-        run_id = self._job.run_id
-        how = "list-runs --active-only" if run_id is None else f"cancel-run {run_id}"
-        self._context.log.error(
-            f"{self._request.step}: run {run_id} may still be running and cost money ({fault})."
-            f" End it: databricks jobs {how}"
-        )
+    def _lament(self, left: Left | None) -> None:
+        if left is not None:
+            self._context.log.error(
+                f"{self._request.step}: {left.what} may still be running and cost money"
+                f" ({left.why}). End it: {left.command}"
+            )
 
     def _handle(self) -> Handle:
         """Where to find it: to be shown whether it succeeds or fails."""

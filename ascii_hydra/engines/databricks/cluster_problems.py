@@ -25,7 +25,7 @@ from ascii_hydra.engines.databricks.cluster_spec import (
     workers_of,
 )
 from ascii_hydra.engines.databricks.staging import Staging, staging_of
-from ascii_hydra.engines.emr.instances import TOLERANCE
+from ascii_hydra.engines.promise import TOLERANCE
 
 _VOLUME_TYPES = ("general_purpose_ssd", "throughput_optimized_hdd")
 _ID = re.compile(r"[A-Za-z0-9-]+")

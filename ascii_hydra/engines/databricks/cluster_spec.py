@@ -22,6 +22,8 @@ from ascii_hydra.engines.databricks.staging import Staging, staging_of
 # Databricks' own limits of one volume (docstrings of AwsAttributes).
 SMALLEST_VOLUME_GIB, LARGEST_VOLUME_GIB = 100, 4096
 SMALLEST_HDD_GIB = 500
+TAG_KEY_LENGTH, TAG_VALUE_LENGTH = 127, 255
+"""Somewhat less than AWS allows a tag (128 and 256): Databricks publishes no limit of its own."""
 # What a pool is called has 100 characters, of which a placeholder takes fewer than it becomes.
 _POOL_NAME_LENGTH, _RESERVED_LENGTH = 100, 40
 _GB_PER_GIB = 1024**3 / 1000**3
@@ -216,7 +218,8 @@ def _pool(
     driver: bool,
 ) -> dict[str, Any]:
     node_type = cluster.driver_node_type if driver else cluster.worker_node_type
-    # The API's type for pools has no SPOT_WITH_FALLBACK, other than that for clusters.
+    # The SDK says of a pool's availability that it may be spot with fallback, but its Enum has no
+    # such value: what the service takes is not known.
     aws: dict[str, Any] = {"availability": "SPOT" if spot else "ON_DEMAND"}
     if spot:
         aws["spot_bid_price_percent"] = cluster.spot_bid_price_pct

@@ -15,7 +15,11 @@ from ascii_hydra.config.problems import ConfigError, Problem
 from ascii_hydra.config.schema import DatabricksCluster, DatabricksEngine
 from ascii_hydra.engines.databricks.cluster_config import OUR_TAGS
 from ascii_hydra.engines.databricks.cluster_problems import cluster_problems, named_type_problems
-from ascii_hydra.engines.databricks.cluster_spec import shares_pools
+from ascii_hydra.engines.databricks.cluster_spec import (
+    TAG_KEY_LENGTH,
+    TAG_VALUE_LENGTH,
+    shares_pools,
+)
 from ascii_hydra.engines.databricks.databricks_request import DatabricksRequest
 from ascii_hydra.engines.databricks.rendered import databricks_request, has_own_cluster
 from ascii_hydra.engines.databricks.runtimes import (
@@ -34,7 +38,6 @@ PARAMETER_BYTES, PIPES_BYTES = 10_000, 1_024
 # What the workspace's own files may have, by its API.
 WORKSPACE_FILE_BYTES = 10 * 1024 * 1024
 MOST_TAGS = 45
-_TAG_KEY, _TAG_VALUE = 128, 256
 _TAGGABLE = re.compile(r"[\w .:/=+\-@]*")
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 _CLUSTER_ID = re.compile(r"\d{4}-\d{6}-[a-z0-9]{6,}")
@@ -81,8 +84,9 @@ def databricks_notices(run: StepRun) -> Iterator[str]:
         )
     elif shares_pools(settings) and cluster.spot_share:
         yield (
-            f"cluster.spot_share={cluster.spot_share:g} with launch.reuse_cluster=run: a pool on"
-            " spot waits for spot; it does not fall back to on demand."
+            f"cluster.spot_share={cluster.spot_share:g} with launch.reuse_cluster=run: the pool is"
+            " asked for spot alone, so a step may wait for spot, or fail without it, where a"
+            " cluster of its own would fall back to on demand."
         )
     if settings.mode.region not in (None, engine.region):
         yield (
@@ -188,9 +192,9 @@ def _tag_problems(where: str, tags: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(at, "tags that begin with aws: are AWS's own.")
         if key == "Name":
             yield Problem(at, "is Databricks' own: without it, a cluster is not ended.")
-        if not key or len(key) > _TAG_KEY or len(str(value)) > _TAG_VALUE:
-            limits = f"a tag's key has 1 to {_TAG_KEY} characters and its value {_TAG_VALUE}"
-            yield Problem(at, f"{limits} at most.")
+        if not key or len(key) > TAG_KEY_LENGTH or len(str(value)) > TAG_VALUE_LENGTH:
+            key_has = f"a tag's key has 1 to {TAG_KEY_LENGTH} characters"
+            yield Problem(at, f"{key_has} and its value {TAG_VALUE_LENGTH} at most.")
         if not _TAGGABLE.fullmatch(key) or not _TAGGABLE.fullmatch(str(value)):
             yield Problem(at, "tags have letters, digits, spaces and .:/=+-@_ alone.")
 

@@ -14,6 +14,7 @@ from ascii_hydra.aws.client import Place
 from ascii_hydra.databricks.workspace import Workspace
 from ascii_hydra.engines.identity import Identity
 from ascii_hydra.engines.payload import Upload
+from ascii_hydra.engines.step_run import PIPES_PLACEHOLDERS
 
 POOL, DRIVER_POOL = "<pool>", "<driver pool>"
 
@@ -27,6 +28,7 @@ class DatabricksRequest:
         output: URI of the folder that the step overwrites.
         workspace: which workspace.
         place: which AWS its data, and a staging root in S3, are in.
+        spark_version: the runtime of its cluster, of an existing one too.
         cluster_id: an existing cluster, or None.
         serverless: the step runs on serverless compute.
         submit: the body of POST /api/2.2/jobs/runs/submit, with one task, without Pipes'
@@ -45,6 +47,7 @@ class DatabricksRequest:
     output: str
     workspace: Workspace
     place: Place
+    spark_version: str
     cluster_id: str | None
     serverless: bool
     submit: Mapping[str, Any]
@@ -94,11 +97,15 @@ class DatabricksRequest:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """The request in plain types: what is uploaded, and the API's own arguments."""
+        """The request in plain types: what is uploaded, and the API's own arguments, Pipes' among
+        them as placeholders."""
         shown: dict[str, Any] = {"uploads": [one.uri for one in self.uploads]}
         if self.pools:
             shown["instance-pools/create"] = list(self.pools.values())
-        return {**shown, "jobs/runs/submit": self.submit}
+        script = self.task["spark_python_task"]
+        parameters = [*script["parameters"], *PIPES_PLACEHOLDERS]
+        task = {**self.task, "spark_python_task": {**script, "parameters": parameters}}
+        return {**shown, "jobs/runs/submit": {**self.submit, "tasks": [task]}}
 
 
 def _filled(value: Any, names: Mapping[str, str]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from databricks.sdk.errors import NotFound
@@ -19,36 +20,59 @@ _PAUSE_S = 0.5
 _LEAVING = {"TERMINATING", "TERMINATED", "ERROR"}
 
 
-def cancelled_run(api: Databricks, run_id: int) -> str | None:
-    """Cancel a run and see it end, and its job cluster leave; says what went wrong, or None.
+@dataclass(frozen=True)
+class Left:
+    """What may be there still, and cost money.
+
+    Attributes:
+        what: for people: `run 7`.
+        why: nobody has seen it end: a clause.
+        command: of Databricks' command line: what ends it.
+        writes: it may still write: it is a run, not a cluster whose run has ended.
+    """
+
+    what: str
+    why: str
+    command: str
+    writes: bool = True
+
+
+def cancelled_run(
+    api: Databricks, run_id: int, see: Callable[[Mapping[str, Any]], None] = lambda _run: None
+) -> Left | None:
+    """Cancel a run and see it end, and its job cluster leave; what may be left, or None.
 
     Args:
         api: where; its stop does not matter.
         run_id: the run.
+        see: is told what runs/get says of it, every time.
     """
     out = api.on_the_way_out()
     seen: list[Mapping[str, Any]] = []
 
     def ended() -> bool:
         seen.append(out.run(run_id))
+        see(seen[-1])
         return state_of(seen[-1]).stage is Stage.ended
 
+    # Before anybody looks: it costs nothing if the run has ended, and if it cannot be looked at it
+    # ends all the same.
+    why = _refused(out, run_id)
     try:
         if not out.patient(ended, _CALL_PATIENCE_S):
-            refused = _refused(out, run_id)
-            if refused is not None and not out.patient(ended, _CALL_PATIENCE_S):
-                return refused
-            unseen = _unseen(out, ended, _SEEING_S)
-            if unseen is not None:
-                return unseen
+            why = why or _unseen(out, ended, _SEEING_S)
+        else:
+            why = None
     except DATABRICKS_FAULTS as raised:
-        return fault_of(raised).words
+        why = why or fault_of(raised).words
+    if why is not None:
+        return Left(f"run {run_id}", why, f"databricks jobs cancel-run {run_id}")
     return left_cluster(api, seen[-1])
 
 
-def left_cluster(api: Databricks, run: Mapping[str, Any]) -> str | None:
+def left_cluster(api: Databricks, run: Mapping[str, Any]) -> Left | None:
     """Once a run has ended: see its job cluster leave, as it does by itself, else terminate it;
-    says what went wrong, or None.
+    what may be left, or None.
 
     Args:
         api: where; its stop does not matter.
@@ -78,11 +102,17 @@ def left_cluster(api: Databricks, run: Mapping[str, Any]) -> str | None:
     try:
         if _unseen(out, left, _CLUSTER_SEEING_S) is None:
             return None
+    except DATABRICKS_FAULTS:
+        pass  # nobody knows, so it is told to
+    try:
         out.patient(terminate, _CALL_PATIENCE_S)
-        unseen = _unseen(out, left, _CLUSTER_SEEING_S)
+        why = _unseen(out, left, _CLUSTER_SEEING_S)
     except DATABRICKS_FAULTS as raised:
-        unseen = fault_of(raised).words
-    return None if unseen is None else f"its cluster {cluster_id} is left: {unseen}"
+        why = fault_of(raised).words
+    if why is None:
+        return None
+    what = f"cluster {cluster_id} of run {run.get('run_id')}, which has ended,"
+    return Left(what, why, f"databricks clusters delete {cluster_id}", writes=False)
 
 
 def _refused(out: Databricks, run_id: int) -> str | None:

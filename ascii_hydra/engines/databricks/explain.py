@@ -9,11 +9,12 @@ from typing import Any
 
 from ascii_hydra.engines.calls import CallFault
 from ascii_hydra.engines.databricks.states import Result, RunState, state_of, task_of
-from ascii_hydra.engines.wording import exception_words, shortened, unreported
+from ascii_hydra.engines.wording import exception_words, lacked_memory, shortened, unreported
 
 _OUT_OF_MEMORY = re.compile(
     r"java\.lang\.OutOfMemoryError|\bOOM\b|out of memory|exit code 137|SIGKILL|MemoryError"
 )
+_SAYS_MEMORY = re.compile(r"(?i)out ?of ?memory|\boom\b|memoryerror")
 _DRIVER_LOST = re.compile(
     r"(?i)could not reach driver|driver is temporarily unavailable|driver has stopped unexpectedly"
     r"|driver is up but is not responsive|python process exited unexpectedly"
@@ -45,14 +46,16 @@ _MORE_CAPACITY = (
     "choose other node types (cluster.driver_node_type, cluster.worker_node_type),"
     " cluster.zone=auto or fewer workers on spot (cluster.spot_share)"
 )
+_INIT_SCRIPTS = "look at its log, and mend or leave out engine.init_scripts, or the policy's"
 _SPOT = "take fewer workers on spot (cluster.spot_share), or none"
 # What each termination code means for who has asked for the run; `{}` is what Databricks says.
 _CODES: Mapping[str, str] = {
-    "CLUSTER_ERROR": "its cluster failed{}: start it again",
+    "CLUSTER_ERROR": "its cluster failed{}: start it again, unless that names what to change",
     "CLUSTER_TERMINATED_BY_USER": "its cluster was terminated or restarted by somebody else{}",
     "DRIVER_ERROR": "the driver of its cluster could not be reached{}: start it again, or choose a"
     " larger cluster=",
-    "INVALID_CLUSTER_REQUEST": "Databricks refuses its cluster{}",
+    "INVALID_CLUSTER_REQUEST": "Databricks refuses its cluster{}: change cluster.*,"
+    " engine.spark_version, engine.policy_id or the step's databricks_cluster_config",
     "CLUSTER_REQUEST_LIMIT_EXCEEDED": "the workspace has asked for too many clusters at once{}:"
     " start it again later",
     "WORKSPACE_RUN_LIMIT_EXCEEDED": "the workspace runs as many runs as it may{}: start it again"
@@ -192,8 +195,11 @@ def _failed(seen: Evidence, state: RunState) -> str:
     lost = _SPOT_LOST.search("\n".join((*state.messages, str(seen.reason.get("code", "")))))
     if lost and seen.begun and seen.exception is None:
         return f"lost the instances that it ran on{_of_it(seen)}: start it again, or {_SPOT}."
-    if _OUT_OF_MEMORY.search(_text(seen)):
-        return "ran out of memory: choose a larger cluster= or less data."
+    if lacked_memory(seen.exception, _text(seen), _OUT_OF_MEMORY):
+        how = "ran out of memory"
+        if not _SAYS_MEMORY.search(_text(seen)):
+            how = f"was killed{_of_it(seen)}, most often for want of memory"
+        return f"{how}: choose a larger cluster= or less data."
     if seen.exception is not None:
         return f"raised {exception_words(*seen.exception)}"
     return _stopped(seen, state) or _broken(seen, state)
@@ -222,6 +228,8 @@ def _broken(seen: Evidence, state: RunState) -> str:  # noqa: PLR0911 - a line f
     if state.code == "LIBRARY_INSTALLATION_ERROR":
         return _library(seen)
     never = "failed: " if seen.begun else "never began: "
+    if seen.reason.get("code") == "INIT_SCRIPT_FAILURE":
+        return f"{never}an init script failed{_of_it(seen)}: {_INIT_SCRIPTS}."
     if _NO_CAPACITY.search(_text(seen)) and not seen.begun:
         return f"{never}EC2 had no capacity for its cluster{_of_it(seen)}: {_MORE_CAPACITY}."
     raised = _raised(seen)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ascii_hydra.engines.databricks.api import Databricks
 from ascii_hydra.engines.databricks.databricks_request import DatabricksRequest
-from ascii_hydra.engines.databricks.ending import cancelled_run, left_cluster
-from ascii_hydra.engines.databricks.parameters import own_work, pipes_uri
+from ascii_hydra.engines.databricks.ending import Left, cancelled_run, left_cluster
+from ascii_hydra.engines.databricks.parameters import config_of, own_work, pipes_uri
 from ascii_hydra.engines.databricks.states import Stage, task_of, work_of
-from ascii_hydra.engines.databricks.submission import living, runs_made, submitted_run
+from ascii_hydra.engines.databricks.submission import (
+    ACTIVE_RUNS,
+    LOOKS_S,
+    living,
+    runs_made,
+    submitted_run,
+)
 from ascii_hydra.engines.databricks_errors import DATABRICKS_FAULTS, fault_of
 from ascii_hydra.engines.pipes_folder import FolderError, PipesFolder
 from ascii_hydra.engines.pipes_run import StepError
 from ascii_hydra.engines.store import Store
 
 _USABLE = {"RUNNING", "RESIZING", "PENDING", "RESTARTING", "TERMINATED", "TERMINATING"}
+_LEFT = {"TERMINATED", "TERMINATING"}
 
 
 class UnusableClusterError(StepError):
@@ -41,18 +49,19 @@ class Job:
         run_id: None as long as nothing has been submitted.
         adopted: an earlier attempt has submitted it.
         submitted_at: seconds since the epoch, by the clock.
+        last: what runs/get has said of it while it was ended; None if it has said nothing.
     """
 
     def __init__(self, api: Databricks, store: Store, say: Callable[[str], None]) -> None:
         self.run_id: int | None = None
         self.adopted = False
         self.submitted_at = api.clock.now()
+        self.last: Mapping[str, Any] | None = None
         self._api = api
         self._store = store
         self._say = say
         self._body: Mapping[str, Any] | None = None
         self._doubted = False
-        self._given_up: set[int] = set()
 
     def adopt(self, token: str, request: DatabricksRequest) -> str | None:
         """Take over what an earlier attempt has left running, if it is the step that is asked for;
@@ -66,10 +75,16 @@ class Job:
             What a call raises: Databricks cannot be asked.
         """
         uri = None
+        config = config_of(request.submit["run_name"], "<token>")
         for run in living(self._api, token):
             task = task_of(run)
-            same = own_work(task) == own_work(request.task)
-            if uri is None and same and work_of(run).stage is not Stage.ending:
+            same = (
+                own_work(task) == own_work(request.task)
+                # What it runs on, too: a retry may ask for a larger cluster.
+                and config_of(run["run_name"], token) == config
+                and work_of(run).stage is not Stage.ending
+            )
+            if uri is None and same and self._folder(task).is_wanted():
                 self.run_id, self.adopted = int(run["run_id"]), True
                 self._say(f"goes on with run {self.run_id}, still there")
                 uri = pipes_uri(task)
@@ -77,8 +92,8 @@ class Job:
                 self._end_earlier(run)
         return uri
 
-    def check(self, cluster_id: str) -> None:
-        """See whether the existing cluster that was named is there.
+    def check(self, cluster_id: str, spark_version: str) -> None:
+        """See whether the existing cluster that was named is there, and what was planned for.
 
         Raises:
             UnusableClusterError: it is not.
@@ -94,7 +109,6 @@ class Job:
             raise UnusableClusterError(
                 f"{where} ({fault.words}): name a cluster of this workspace, or leave it out"
             ) from None
-        # Databricks starts one that was terminated.
         state = str(cluster.get("state"))
         if state not in _USABLE:
             raise UnusableClusterError(
@@ -105,6 +119,29 @@ class Job:
                 f"{where}, which is another run's job cluster: name an all-purpose cluster, or"
                 " leave it out"
             )
+        # Wheels were chosen for its Python, and the step for its Spark.
+        theirs = str(cluster.get("spark_version")).replace("photon-", "")
+        if theirs != spark_version:
+            raise UnusableClusterError(
+                f"{where}, which is {theirs}: its Spark and Python are not those of"
+                f" engine.spark_version={spark_version}; set one of the two"
+            )
+        if state in _LEFT:
+            self._check_idle_limit(cluster_id, cluster, state)
+
+    def _check_idle_limit(self, cluster_id: str, cluster: Mapping[str, Any], state: str) -> None:
+        """Databricks starts a cluster that was terminated, and we end none that is not ours."""
+        minutes = cluster.get("autotermination_minutes")
+        if not minutes:
+            raise UnusableClusterError(
+                f"cannot run on engine.cluster_id={cluster_id}, which is {state} and would never"
+                " end once it is started: set its autotermination_minutes, start it yourself, or"
+                " leave it out"
+            )
+        self._say(
+            f"cluster {cluster_id} is {state}: the run starts it, and it goes on to cost money"
+            f" until it has been idle for {minutes} min (its autotermination_minutes)"
+        )
 
     def submit(self, request: DatabricksRequest, attempt: str) -> None:
         """Submit a step exactly once.
@@ -117,45 +154,53 @@ class Job:
             StoppedError, UnclearError: see there.
             What a call raises: Databricks refused it, or was not to be reached.
         """
-        self.run_id = None
+        self.run_id = self.last = None
         self.submitted_at = self._api.clock.now()
         self._doubted = False
         self._body = {**request.submit, "idempotency_token": attempt}
         self.run_id = submitted_run(self._api, self._body, self._found, self._doubt)
 
-    def give_up(self) -> None:
-        """Its run is of no use: the next submission makes another one."""
+    def end(self) -> Left | None:
+        """End it, whatever it does, and see it end; what may be left, or None."""
+        left = None
         if self.run_id is not None:
-            self._given_up.add(self.run_id)
+            left = cancelled_run(self._api, self.run_id, self._see)
+        # A run that is left is told of first: a cluster ends some time.
+        doubles = self._end_doubles()
+        return doubles if left is None or (doubles and not left.writes) else left
 
-    def end(self) -> str | None:
-        """End it, whatever it does, and see it end; says what went wrong, or None."""
-        fault = None if self.run_id is None else cancelled_run(self._api, self.run_id)
-        return fault or self._end_doubles()
-
-    def leave(self, run: Mapping[str, Any]) -> str | None:
-        """Once it has ended: see its own cluster leave; says what went wrong, or None.
+    def leave(self, run: Mapping[str, Any]) -> Left | None:
+        """Once it has ended: see its own cluster leave; what may be left, or None.
 
         Args:
             run: what runs/get says of it.
         """
-        return left_cluster(self._api, run) or self._end_doubles()
+        left, doubles = left_cluster(self._api, run), self._end_doubles()
+        return doubles or left
+
+    def _see(self, run: Mapping[str, Any]) -> None:
+        self.last = run
 
     def _end_earlier(self, run: Mapping[str, Any]) -> None:
         run_id = int(run["run_id"])
         self._say(f"ends run {run_id}, an earlier attempt's")
-        fault = cancelled_run(self._api, run_id)
-        if fault is not None:
+        left = cancelled_run(self._api, run_id)
+        if left is not None and left.writes:
             raise LeftoverError(
                 f"was not submitted: run {run_id}, which an earlier attempt has left, may still"
-                f" write its output ({fault}). End it first: databricks jobs cancel-run {run_id}"
+                f" write its output ({left.why}). End it first: {left.command}"
             )
-        uri = pipes_uri(task_of(run))
-        assert uri is not None
+        if left is not None:
+            self._say(f"{left.what} may still cost money ({left.why}). End it: {left.command}")
         try:
-            PipesFolder(self._store, uri).delete()
+            self._folder(task_of(run)).delete()
         except FolderError as unclean:
             self._say(str(unclean))
+
+    def _folder(self, task: Mapping[str, Any]) -> PipesFolder:
+        uri = pipes_uri(task)
+        assert uri is not None
+        return PipesFolder(self._store, uri)
 
     def _doubt(self) -> None:
         self._doubted = True
@@ -170,18 +215,23 @@ class Job:
         if body is None:
             return []
         uri = pipes_uri(body["tasks"][0])
-        made = runs_made(
+        return runs_made(
             self._api.on_the_way_out(), body["run_name"], uri, self.submitted_at, active=active
         )
-        return [one for one in made if one not in self._given_up]
 
-    def _end_doubles(self) -> str | None:
+    def _end_doubles(self) -> Left | None:
         """What calls without a clear answer have made late, besides what is known: end it."""
         if not self._doubted:
             return None
+        faults: dict[int, Left | None] = {}
         try:
-            doubles = [one for one in self._made(active=True) if one != self.run_id]
+            # All looks: a run may be shown late, and of several each at a time of its own.
+            for pause in LOOKS_S:
+                self._api.clock.sleep(pause, threading.Event())
+                for one in self._made(active=True):
+                    if one != self.run_id and one not in faults:
+                        faults[one] = cancelled_run(self._api, one)
         except DATABRICKS_FAULTS as raised:
-            return f"it may be there twice: {fault_of(raised).words}"
-        faults = [cancelled_run(self._api, one) for one in doubles]
-        return next((one for one in faults if one is not None), None)
+            why = f"it may be there twice: {fault_of(raised).words}"
+            return Left("a second run of it", why, ACTIVE_RUNS)
+        return next((one for one in faults.values() if one is not None), None)

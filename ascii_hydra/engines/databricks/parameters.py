@@ -14,6 +14,11 @@ def own_work(task: Mapping[str, Any]) -> tuple[str, ...]:
     return (str(script.get("python_file", "")), *own_arguments(_parameters(task)))
 
 
+def config_of(run_name: str, token: str) -> str:
+    """The configuration that a run was made from, as its name says behind the step's token."""
+    return run_name.rpartition(token)[2].strip()
+
+
 def pipes_uri(task: Mapping[str, Any]) -> str | None:
     """Where the Pipes messages of a submitted task go; None for one that is not ours."""
     return folder_uri(_parameters(task))

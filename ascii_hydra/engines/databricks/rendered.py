@@ -20,6 +20,7 @@ from ascii_hydra.config.settle import StepSettings
 from ascii_hydra.databricks.workspace import workspace_of
 from ascii_hydra.engines.databricks.cluster_config import cluster_config_problems, merged_cluster
 from ascii_hydra.engines.databricks.cluster_spec import (
+    TAG_VALUE_LENGTH,
     rendered_cluster,
     rendered_pools,
     shares_pools,
@@ -34,7 +35,6 @@ from ascii_hydra.engines.step_run import StepRun, on_a_cluster
 TASK_KEY, ENVIRONMENT_KEY = "step", "step"
 # The service takes 4,096 bytes; nobody reads more than this.
 _NAME_LENGTH = 200
-_TAG_LENGTH = 256
 _UNTAGGABLE = re.compile(r"[^\w .:/=+\-@]")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 _MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\.py")
@@ -95,6 +95,7 @@ def databricks_request(run: StepRun) -> DatabricksRequest:
         workspace=workspace_of(settings),
         # S3 is reached through the engine's region too: a bucket elsewhere is found by redirection.
         place=replace(place_of(settings), region=engine.region),
+        spark_version=engine.spark_version,
         cluster_id=None if engine.serverless else engine.cluster_id,
         serverless=engine.serverless,
         submit=_submit(run, engine, payload, launch_tags, pools, known),
@@ -224,7 +225,8 @@ def _submit(
         "max_retries": 0,
     }
     made: dict[str, Any] = {
-        "run_name": f"{name} <token>",
+        # A retry takes a run over only if it was made from the same configuration.
+        "run_name": " ".join(filter(None, (name, "<token>", run.digest))),
         # The client cancels a run in time; this is for a client that is there no more.
         "timeout_seconds": int((engine.start_timeout_minutes + engine.timeout_minutes) * 60) + 60,
         "queue": {"enabled": True},
@@ -306,7 +308,7 @@ def _launch_tags(run: StepRun, engine: DatabricksEngine) -> dict[str, str]:
 
 
 def _taggable(tags: Mapping[str, str]) -> dict[str, str]:
-    return {key: _UNTAGGABLE.sub("_", value)[:_TAG_LENGTH] for key, value in tags.items()}
+    return {key: _UNTAGGABLE.sub("_", value)[:TAG_VALUE_LENGTH] for key, value in tags.items()}
 
 
 def _user() -> str:

@@ -6,14 +6,20 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ascii_hydra.engines.calls import pause_s
+from ascii_hydra.engines.calls import CallFault, pause_s
 from ascii_hydra.engines.databricks.api import Databricks
 from ascii_hydra.engines.databricks.parameters import pipes_uri
 from ascii_hydra.engines.databricks.states import task_of
 from ascii_hydra.engines.databricks_errors import DATABRICKS_FAULTS, fault_of
 from ascii_hydra.engines.pipes_run import StepError
 
-_LOOKS_S = (0.0, 1.0, 3.0, 6.0)  # runs/list may show a new run with some delay
+ACTIVE_RUNS = "databricks jobs list-runs --active-only --run-type SUBMIT_RUN"
+"""The command that shows whether a run is left."""
+LOOKS_S = (0.0, 1.0, 3.0, 6.0)
+"""Pauses, in seconds, before each look for a new run: runs/list may show it with some delay."""
+# Of an answer that does not say which run it is.
+_NO_RUN_ID = (KeyError, TypeError)
+_NAMELESS = CallFault("NoRunId", "its answer names no run", transient=True)
 _UNCLEAR_ATTEMPTS = 5
 _PATIENCE_S = 10 * 60.0  # with throttling
 _CLOCKS_DIFFER_S = 300.0
@@ -32,8 +38,7 @@ class UnclearError(StepError):
 
     def __init__(self, why: str) -> None:
         super().__init__(
-            f"may or may not have been submitted: {why}. Look whether a run is left: databricks"
-            " jobs list-runs --active-only --run-type SUBMIT_RUN"
+            f"may or may not have been submitted: {why}. Look whether a run is left: {ACTIVE_RUNS}"
         )
 
 
@@ -70,8 +75,8 @@ def submitted_run(
             return _looked_up(api, found, f"{unclear[-1]}, and was not asked again, being stopped")
         try:
             return api.submitted(body)
-        except DATABRICKS_FAULTS as raised:
-            fault = fault_of(raised)
+        except (*DATABRICKS_FAULTS, *_NO_RUN_ID) as raised:
+            fault = _NAMELESS if isinstance(raised, _NO_RUN_ID) else fault_of(raised)
             failures += 1
             if not fault.transient or (fault.undone and api.clock.now() > deadline):
                 if not unclear:
@@ -88,7 +93,7 @@ def submitted_run(
 
 def _looked_up(api: Databricks, found: Callable[[], int | None], why: str) -> int:
     # Even if stopped meanwhile: what was made is wanted all the more, to be ended.
-    for pause in _LOOKS_S:
+    for pause in LOOKS_S:
         api.clock.sleep(pause, threading.Event())
         try:
             made = found()

@@ -118,9 +118,12 @@ def _works(run: Mapping[str, Any]) -> bool:
 def _began_at(look: Look) -> float:
     """When the step began to work: its cluster was there."""
     task = task_of(look.run)
-    start = _seconds(task, "start_time")
-    setup = float(task.get("setup_duration") or 0) / 1000
-    return start + setup if start is not None and setup else look.at
+    start, setup = _seconds(task, "start_time"), _seconds(task, "setup_duration")
+    if start is None or setup is None:
+        return look.at
+    queued = _seconds(task, "queue_duration") or _seconds(look.run, "queue_duration") or 0.0
+    # A start_time that has the queue behind it already must not put it off.
+    return min(start + queued + setup, look.at)
 
 
 def _seconds(of: Mapping[str, Any], name: str) -> float | None:

@@ -15,7 +15,7 @@ from ascii_hydra.databricks.workspace import Workspace
 from ascii_hydra.engines.calls import CallFault
 from ascii_hydra.engines.calls import pause_s as pause_after
 from ascii_hydra.engines.databricks.api import PAGE, Databricks
-from ascii_hydra.engines.databricks.states import Stage, state_of, work_of
+from ascii_hydra.engines.databricks.states import Stage, work_of
 from ascii_hydra.engines.databricks_errors import DATABRICKS_FAULTS, LOG_IN_AGAIN, fault_of
 from ascii_hydra.engines.watched import Watched, WatchingFailedError
 
@@ -49,15 +49,23 @@ class Look:
 RunWatch = Watched[Look]
 
 
+@dataclass
+class _Failing:
+    """A run that cannot be looked at: since when, by the clock, and how often it was tried."""
+
+    since: float
+    failures: int = 0
+
+
 class _WorkspaceWatch:
     """A thread that looks at the runs of one workspace."""
 
-    def __init__(self, api: Databricks, warn: Callable[[str], None]) -> None:
+    def __init__(self, api: Databricks) -> None:
         self._api = api
-        self._warn = warn
         self._wake = threading.Event()
         self._begun_at: dict[RunWatch, float] = {}
-        self._seen = False
+        self._failing: dict[RunWatch, _Failing] = {}
+        self._outages = 0
         self.watched: list[RunWatch] = []
 
     def start(self) -> None:
@@ -73,16 +81,12 @@ class _WorkspaceWatch:
             with _LOCK:
                 waiting, self.watched = self.watched, []
                 _forget(self)
-            cause = (
-                raised
-                if isinstance(raised, WatchingFailedError)
-                else WatchingFailedError(f"watching it failed ({type(raised).__name__}: {raised})")
-            )
             for one in waiting:
-                one.fail(cause)
+                one.fail(
+                    WatchingFailedError(f"watching it failed ({type(raised).__name__}: {raised})")
+                )
 
     def _look_on(self) -> None:
-        failures, failing_since, told = 0, 0.0, False
         while True:
             self._wake.clear()
             with _LOCK:
@@ -91,58 +95,91 @@ class _WorkspaceWatch:
                     _forget(self)
                     return
             now = self._api.clock.now()
-            try:
-                if any(one.due_at <= now for one in waiting):
-                    self._look(waiting, now)
-                    self._seen = True
-                failures = 0
+            for kept in (self._failing, self._begun_at):
+                for gone in kept.keys() - set(waiting):
+                    kept.pop(gone)
+            pause = self._look(waiting, now)
+            if pause is None:
                 # Somewhat late, so that many are due together.
                 pause = max(0.0, min(one.due_at for one in waiting) - now) * _jitter()
-            except DATABRICKS_FAULTS as raised:
-                fault = fault_of(raised)
-                if failures == 0:
-                    failing_since, told = now, False
-                self._bear(fault, now - failing_since, raised)
-                if failures == 0:
-                    self._warn(
-                        f"Databricks cannot be asked at the moment ({fault.words}); asking again"
-                    )
-                if fault.expired:
-                    self._api.renew()
-                    if not told:
-                        self._warn(f"Databricks accepts the credentials no more: {LOG_IN_AGAIN}")
-                    told = True
-                failures += 1
-                pause = max(pause_after(failures), fault.retry_after_s or 0.0)
             self._api.clock.sleep(pause, self._wake)
 
-    def _bear(self, fault: CallFault, failing_s: float, raised: Exception) -> None:
-        """Raise, unless it may pass and has not lasted too long."""
+    def _look(self, waiting: list[RunWatch], now: float) -> float | None:
+        """Look at those that are due; how long to wait until Databricks may be asked again, or
+        None."""
+        due = [one for one in waiting if one.due_at <= now]
+        # One that fails alone keeps nobody from looking at the others.
+        due.sort(key=lambda one: one in self._failing)
+        seen = False
+        try:
+            listed = self._listed(waiting) if len(due) > _FEW else {}
+            for one in [*(one for one in waiting if one not in due), *due]:
+                seen = self._looked(one, listed, now) or seen
+        except DATABRICKS_FAULTS as raised:
+            fault = fault_of(raised)
+            self._outages = 1 if seen else self._outages + 1
+            for one in due:
+                if one.due_at <= now:
+                    self._bear(one, fault, now)
+            if fault.expired:
+                self._api.renew()
+            return max(pause_after(self._outages), fault.retry_after_s or 0.0)
+        self._outages = 0
+        return None
+
+    def _looked(self, one: RunWatch, listed: Mapping[str, Mapping[str, Any]], now: float) -> bool:
+        """Whether Databricks has told the state of a run.
+
+        Raises what a call raises that says nothing of this run: Databricks cannot be asked.
+        """
+        run = self._unchanged(one, listed, now)
+        look = None if run is None or one.look is None else Look(now, run, one.look.run_at)
+        if look is None and one.due_at <= now:
+            try:
+                run = self._run_of(one, now)
+            except DATABRICKS_FAULTS as raised:
+                fault = fault_of(raised)
+                if fault.transient or fault.expired:
+                    raise
+                failures = self._bear(one, fault, now)
+                one.due_at = now + pause_after(failures)
+                return False
+            look = None if run is None else Look(now, run, now)
+        if look is None:
+            return False
+        self._failing.pop(one, None)
+        one.see(look, work_of(look.run).told, now)
+        one.due_at = now + one.pause_s(now)
+        return True
+
+    def _bear(self, one: RunWatch, fault: CallFault, now: float) -> int:
+        """How often in a row a run could not be looked at; given up if that will not pass, or has
+        lasted too long."""
+        failing = self._failing.setdefault(one, _Failing(now))
+        failing.failures += 1
         borne_s = _OUTAGE_S if fault.expired or fault.transient else 0.0
-        if fault.denied and self._seen:
+        # Also at the first look: who has submitted a run may see it.
+        if fault.denied:
             borne_s = _DENIED_S
         if borne_s == 0.0:
-            advice = ": allow CAN VIEW on its runs" if fault.denied else ""
-            raise WatchingFailedError(
-                f"Databricks does not tell its state ({fault.words}){advice}"
-            ) from raised
-        if failing_s > borne_s:
-            raise WatchingFailedError(
-                f"Databricks has not told its state for {borne_s / 60:g} min ({fault.words})"
-            ) from raised
+            self._give_up(one, f"Databricks does not tell its state ({fault.words})")
+        elif now - failing.since > borne_s:
+            self._give_up(
+                one, f"Databricks has not told its state for {borne_s / 60:g} min ({fault.words})"
+            )
+        else:
+            one.warn(
+                "outage", f"Databricks cannot be asked at the moment ({fault.words}); asking again"
+            )
+            if fault.expired:
+                one.warn("login", f"Databricks accepts the credentials no more: {LOG_IN_AGAIN}")
+        return failing.failures
 
-    def _look(self, waiting: list[RunWatch], now: float) -> None:
-        due = [one for one in waiting if one.due_at <= now]
-        listed = self._listed(waiting) if len(due) > _FEW else {}
-        for one in waiting:
-            run = self._unchanged(one, listed, now)
-            look = None if run is None or one.look is None else Look(now, run, one.look.run_at)
-            if look is None and one.due_at <= now:
-                run = self._run_of(one, now)
-                look = None if run is None else Look(now, run, now)
-            if look is not None:
-                one.see(look, work_of(look.run).told, now)
-                one.due_at = now + one.pause_s(now)
+    def _give_up(self, one: RunWatch, why: str) -> None:
+        with _LOCK:
+            if one in self.watched:
+                self.watched.remove(one)
+        one.fail(WatchingFailedError(why))
 
     def _unchanged(
         self, one: RunWatch, listed: Mapping[str, Mapping[str, Any]], now: float
@@ -151,7 +188,8 @@ class _WorkspaceWatch:
         brief, last = listed.get(one.key), one.look
         if brief is None or last is None or now - last.run_at > _WHOLE_EVERY_S:
             return None
-        same = state_of(brief).told == state_of(last.run).told
+        # By the task: the run as a whole may be called running while its cluster starts.
+        same = work_of(brief).told == work_of(last.run).told
         return last.run if same and work_of(last.run).stage is not Stage.ending else None
 
     def _run_of(self, one: RunWatch, now: float) -> Mapping[str, Any] | None:
@@ -162,21 +200,18 @@ class _WorkspaceWatch:
             if one.look is None and now - begun_at < _SHOWN_WITHIN_S:
                 one.due_at = now + 1.0
                 return None
-            with _LOCK:
-                if one in self.watched:
-                    self.watched.remove(one)
             words = fault_of(raised).words
-            one.fail(
-                WatchingFailedError(
-                    f"Databricks does not know it any more ({words}): somebody has deleted it"
-                )
+            self._give_up(
+                one, f"Databricks does not know it any more ({words}): somebody has deleted it"
             )
             return None
 
     def _listed(self, waiting: list[RunWatch]) -> dict[str, Mapping[str, Any]]:
-        """Those of many that have not ended, by the pages of runs/list; of few, none.
+        """Those of many that have not ended, with their tasks, by the pages of runs/list.
 
         Others' runs are on the same pages: with too many of them, it is not worth it.
+
+        Raises what a call raises that may be made again; who may not list runs may get them.
         """
         looks = [one.look for one in waiting if one.look is not None]
         if not looks:
@@ -185,11 +220,18 @@ class _WorkspaceWatch:
         since = min(int(look.run.get("start_time") or 0) for look in looks) / 1000
         found: dict[str, Mapping[str, Any]] = {}
         most = max(2 * PAGE, len(waiting) // 2 * PAGE)
-        for count, run in enumerate(self._api.runs(active=True, since=since or None)):
-            if str(run["run_id"]) in wanted:
-                found[str(run["run_id"])] = run
-            if len(found) == len(wanted) or count >= most:
-                break
+        try:
+            for count, run in enumerate(
+                self._api.runs(active=True, since=since or None, tasks=True)
+            ):
+                if str(run["run_id"]) in wanted:
+                    found[str(run["run_id"])] = run
+                if len(found) == len(wanted) or count >= most:
+                    break
+        except DATABRICKS_FAULTS as raised:
+            fault = fault_of(raised)
+            if fault.transient or fault.expired:
+                raise
         return found
 
 
@@ -223,8 +265,8 @@ def watched_run(
         watch = _WATCHES.get(api.workspace)
         new = watch is None
         if watch is None:
-            watch = _WATCHES[api.workspace] = _WorkspaceWatch(api.on_the_way_out(), warn)
-        one = RunWatch(str(run_id), longest_s, watch.wake)
+            watch = _WATCHES[api.workspace] = _WorkspaceWatch(api.on_the_way_out())
+        one = RunWatch(str(run_id), longest_s, watch.wake, warn)
         watch.watched.append(one)
     if new:
         watch.start()

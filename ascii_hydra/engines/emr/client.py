@@ -32,6 +32,7 @@ from ascii_hydra.engines.interrupts import deferred_interrupts
 from ascii_hydra.engines.payload_upload import ensure_uploaded
 from ascii_hydra.engines.pipes_arguments import bootstrap_words
 from ascii_hydra.engines.pipes_folder import FolderContextInjector, FolderReader, PipesFolder
+from ascii_hydra.engines.pipes_reader import Report
 from ascii_hydra.engines.pipes_run import (
     Context,
     Handle,
@@ -131,14 +132,41 @@ class _Run:
         return None if self._job.cluster_id is None else self._handle()
 
     def _invocation(self, extras: PipesExtras | None) -> PipesClientCompletedInvocation:
-        log = self._context.log
         uri = None
         if is_retry(self._context):
             uri = self._job.adopt(self._identity.token, self._request)
         if uri is None:
-            uri = self._own_folder()
             ensure_uploaded(self._request.uploads, self._store, self._emr.stop, self._say)
-        folder = PipesFolder(self._store, uri)
+        for left in reversed(range(_CLUSTERS)):
+            evidence, session, report = self._ended(uri, extras)
+            sentence = cause(evidence)
+            if sentence is None:
+                return completed(self._context, session, report, self._handle())
+            again = left and self._job.own and not self._job.adopted and may_pass(evidence)
+            if not again or self._emr.stop.is_set():
+                break
+            self._say(f"a second cluster is started, because {sentence}")
+        tail = self._tail(evidence)
+        if tail is not None:  # it may say more than EMR does
+            evidence = replace(evidence, tail=tail.lines)
+            sentence = cause(evidence) or sentence
+        raise Failure(
+            sentence,
+            metadata=self._failed_metadata(evidence, tail),
+            allow_retries=not is_in_vain(evidence),
+        ) from None
+
+    def _ended(
+        self, uri: str | None, extras: PipesExtras | None
+    ) -> tuple[Evidence, PipesSession, Report]:
+        """How one submission has ended, and what it has reported.
+
+        Args:
+            uri: of the messages of the step that is taken over; None to submit one.
+            extras: for the step.
+        """
+        log = self._context.log
+        folder = PipesFolder(self._store, self._own_folder() if uri is None else uri)
         injector = FolderContextInjector(folder, log.warning, adopted=self._job.adopted)
         reader = FolderReader(folder, log.warning)
         with open_pipes_session(
@@ -147,49 +175,26 @@ class _Run:
             message_reader=reader,
             extras=extras,
         ) as session:
-            evidence = self._evidence(session, reader, injector)
-        sentence = cause(evidence)
-        if sentence is not None:
-            tail = self._tail(evidence)
-            if tail is not None:  # it may say more than EMR does
-                evidence = replace(evidence, tail=tail.lines)
-                sentence = cause(evidence) or sentence
-            raise Failure(
-                sentence,
-                metadata=self._failed_metadata(evidence, tail),
-                allow_retries=not is_in_vain(evidence),
-            ) from None
-        return completed(self._context, session, reader.report, self._handle())
-
-    def _own_folder(self) -> str:
-        """A folder that no other attempt has: by it, what this one has submitted is known."""
-        base = self._request.of(self._identity).messages_uri.rstrip("/")
-        return f"{base}/{secrets.token_hex(4)}"
-
-    def _evidence(
-        self, session: PipesSession, reader: FolderReader, injector: FolderContextInjector
-    ) -> Evidence:
-        """Run the step to its end, and say how it ended."""
-        bootstrap = bootstrap_words(session)
-        for left in reversed(range(_CLUSTERS)):
             now = self._emr.clock.now()
             self._identity = submitted_identity(self._identity, self._request, now)
-            request = self._request.of(self._identity, bootstrap)
+            request = self._request.of(self._identity, bootstrap_words(session))
             evidence = self._attempt(request, reader, injector)
-            again = left and self._job.own and not self._job.adopted and may_pass(evidence)
-            if not again or self._emr.stop.is_set():
-                break
-            self._job.give_up()
-            self._say(f"a second cluster is started, because {cause(evidence)}")
-        report = reader.drain()
-        if reader.fault is not None:
-            raise reader.fault
-        return replace(
+            report = reader.drain()
+            if reader.fault is not None:
+                raise reader.fault
+        evidence = replace(
             evidence,
             opened=report.opened,
             closed=report.closed,
             exception=reported_exception(report),
         )
+        return evidence, session, report
+
+    def _own_folder(self) -> str:
+        """A folder that nothing else submitted has: by it, what is submitted here is known, and its
+        messages are no other's."""
+        base = self._request.of(self._identity).messages_uri.rstrip("/")
+        return f"{base}/{secrets.token_hex(4)}"
 
     def _attempt(
         self, request: EmrRequest, reader: FolderReader, injector: FolderContextInjector
@@ -209,7 +214,7 @@ class _Run:
             )
             cluster = state_of(look.cluster)
             if own is None:
-                fault = job.leave(cluster)
+                fault = job.leave(cluster, look.step)
             else:
                 fault = job.end(unstarted=request.cluster_id is None and cluster not in STARTED)
         except BaseException as raised:
@@ -225,18 +230,24 @@ class _Run:
 
     def _seen(self, look: Look, own: str | None) -> Evidence:
         """How it ended, by EMR's own account."""
-        cluster, cluster_id = look.cluster, self._job.cluster_id
-        if state_of(look.step) != "COMPLETED":
+        step, cluster = look.step, look.cluster
+        cluster_id, step_id = self._job.cluster_id, self._job.step_id
+        if state_of(step) != "COMPLETED":
             assert cluster_id is not None
+            assert step_id is not None
             out = self._emr.on_the_way_out()
             try:
+                if own is not None:
+                    last = out.patient(lambda: out.steps(cluster_id, [step_id]).get(step_id, {}))
+                    if state_of(last) == "COMPLETED":
+                        step, own = last, None  # it had ended before it could be ended
                 cluster = out.patient(lambda: out.cluster(cluster_id))
             except AWS_FAULTS as fault:  # what the last look has shown will do
                 self._context.log.warning(f"{cluster_id} cannot be described ({words(fault)})")
         deadline = self._identity.deadline if self._job.own and not self._job.adopted else ""
         evidence = Evidence(
             step=self._request.step,
-            seen=look.step,
+            seen=step,
             cluster=cluster,
             own=own,
             overdue=bool(deadline) and look.at >= datetime.fromisoformat(deadline).timestamp(),

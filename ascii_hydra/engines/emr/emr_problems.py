@@ -19,11 +19,12 @@ from ascii_hydra.config.schema import (
     InstanceFilters,
 )
 from ascii_hydra.engines.emr.emr_request import EmrRequest
-from ascii_hydra.engines.emr.instances import TOLERANCE, disk_gib, worker_types
+from ascii_hydra.engines.emr.instances import disk_gib, worker_types
 from ascii_hydra.engines.emr.job_config import OUR_TAGS
 from ascii_hydra.engines.emr.releases import label_problem, release_notice, release_problems
 from ascii_hydra.engines.emr.rendered import emr_request
 from ascii_hydra.engines.emr.submit_words import spark_conf_problems
+from ascii_hydra.engines.promise import TOLERANCE
 from ascii_hydra.engines.step_run import StepRun
 
 # All strings of a step together. Pipes' bootstrap is added at a launch: two arguments that name a

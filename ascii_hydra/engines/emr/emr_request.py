@@ -13,6 +13,7 @@ from typing import Any
 from ascii_hydra.aws.client import Place
 from ascii_hydra.engines.identity import Identity
 from ascii_hydra.engines.payload import Upload
+from ascii_hydra.engines.step_run import PIPES_PLACEHOLDERS
 
 
 @dataclass(frozen=True)
@@ -89,13 +90,18 @@ class EmrRequest:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """The request in plain types: what is uploaded, and the API's own arguments."""
+        """The request in plain types: what is uploaded, and the API's own arguments, Pipes' among
+        them as placeholders."""
         shown: dict[str, Any] = {"uploads": [one.uri for one in self.uploads]}
-        if self.run_job_flow is not None:
-            shown["RunJobFlow"] = self.run_job_flow
-        if not (self.run_job_flow or {}).get("Steps"):
-            steps = {"JobFlowId": self.cluster_id or "<cluster>", "Steps": [self.step_config]}
-            shown["AddJobFlowSteps"] = steps
+        hadoop = self.step_config["HadoopJarStep"]
+        args = [*hadoop["Args"], *PIPES_PLACEHOLDERS]
+        steps = [{**self.step_config, "HadoopJarStep": {**hadoop, "Args": args}}]
+        flow = self.run_job_flow
+        if flow is not None:
+            shown["RunJobFlow"] = {**flow, "Steps": steps} if flow.get("Steps") else flow
+        if not (flow or {}).get("Steps"):
+            cluster_id = self.cluster_id or "<cluster>"
+            shown["AddJobFlowSteps"] = {"JobFlowId": cluster_id, "Steps": steps}
         return shown
 
 

@@ -69,11 +69,15 @@ def cancelled_step(emr: Emr, cluster_id: str, step_id: str) -> str | None:
         )
 
     try:
-        found = out.patient(step, _CALL_PATIENCE_S)
+        try:
+            found = out.patient(step, _CALL_PATIENCE_S)
+        except AWS_FAULTS:
+            # It ends all the same, though nobody sees it.
+            _refused_cancelling(out, cluster_id, step_id)
+            raise
         if state_of(found) in STEP_ENDED:
             return None
-        uri = pipes_uri(found)
-        folder = None if uri is None else PipesFolder(S3Store(emr.place), uri)
+        folder = _folder(emr, found)
         unasked = None if folder is None else _fault(folder.ask_to_stop)
         refused = _refused_cancelling(out, cluster_id, step_id)
         if refused is not None and not out.patient(gone, _CALL_PATIENCE_S):
@@ -81,13 +85,44 @@ def cancelled_step(emr: Emr, cluster_id: str, step_id: str) -> str | None:
         unseen = _unseen(out, gone, _STEP_SEEING_S)
         if unseen is not None or folder is None or unasked is not None:
             return unseen or unasked
-        leaving = state_of(out.patient(lambda: out.cluster(cluster_id))) in LEAVING
-        if _in_cluster(found) and not leaving and not folder.seen_stopping():
-            return "EMR has cancelled it, but its Spark application does not answer"
-        folder.forget_stop()
+        return _unstopped(out, cluster_id, found, folder)
     except (*AWS_FAULTS, FolderError) as fault:
         return str(fault) if isinstance(fault, FolderError) else words(fault)
+
+
+def stopped_driver(emr: Emr, cluster_id: str, step: Mapping[str, Any]) -> str | None:
+    """Once somebody else has cancelled a step: let its Spark application, which may live on, end,
+    and see it end; says what went wrong, or None.
+
+    Args:
+        emr: where; its stop does not matter.
+        cluster_id: the cluster.
+        step: as ListSteps gives it.
+    """
+    out, folder = emr.on_the_way_out(), _folder(emr, step)
+    if folder is None or not _in_cluster(step):
+        return None
+    try:
+        folder.ask_to_stop()
+        return _unstopped(out, cluster_id, step, folder)
+    except (*AWS_FAULTS, FolderError) as fault:
+        return str(fault) if isinstance(fault, FolderError) else words(fault)
+
+
+def _unstopped(
+    out: Emr, cluster_id: str, step: Mapping[str, Any], folder: PipesFolder
+) -> str | None:
+    """What is wrong if the application of a step that was asked to stop does not."""
+    leaving = state_of(out.patient(lambda: out.cluster(cluster_id))) in LEAVING
+    if _in_cluster(step) and not leaving and not folder.seen_stopping():
+        return "EMR has cancelled it, but its Spark application does not answer"
+    folder.forget_stop()
     return None
+
+
+def _folder(emr: Emr, step: Mapping[str, Any]) -> PipesFolder | None:
+    uri = pipes_uri(step)
+    return None if uri is None else PipesFolder(S3Store(emr.place), uri)
 
 
 def _refused_cancelling(emr: Emr, cluster_id: str, step_id: str) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ascii_hydra.engines.aws_errors import code
 from ascii_hydra.engines.emr.api import ENDED, state_of
-from ascii_hydra.engines.wording import exception_words, shortened, unreported
+from ascii_hydra.engines.wording import exception_words, lacked_memory, shortened, unreported
 
 _OUT_OF_MEMORY = re.compile(
     r"java\.lang\.OutOfMemoryError|\bOOM\b|running beyond (?:physical|virtual) memory"
@@ -102,7 +102,7 @@ def cause(seen: Evidence) -> str | None:  # noqa: PLR0911 - one line for each ca
         of_it = f" ({said})" if said else ""
         return f"{step} lost the instances that it ran on{of_it}: start it again, or {_SPOT}."
     text = "\n".join((*seen.tail, *(seen.exception or ()), *_details(seen)))
-    if _OUT_OF_MEMORY.search(text):
+    if lacked_memory(seen.exception, text, _OUT_OF_MEMORY):
         return f"{step} ran out of memory: choose a larger cluster= or less data."
     if seen.exception is not None:
         return f"{step} raised {exception_words(*seen.exception)}"

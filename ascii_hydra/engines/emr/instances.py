@@ -15,10 +15,8 @@ from ascii_hydra.config.schema import (
     InstanceCollection,
     InstanceFilters,
 )
+from ascii_hydra.engines.promise import TOLERANCE
 
-# AWS sells disks by 10^9 bytes and memory by 2^30, and EMR's own figures of memory are lower than
-# EC2's: a promise is kept by what comes this close to it.
-TOLERANCE = 0.1
 _GB_PER_GIB = 1024**3 / 1000**3
 _NAMES = {"MASTER": "primary", "CORE": "core", "TASK": "task"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,10 +21,17 @@ from ascii_hydra.engines.emr.api import (
 )
 from ascii_hydra.engines.emr.cluster_logs import ClusterLogs
 from ascii_hydra.engines.emr.emr_request import EmrRequest
-from ascii_hydra.engines.emr.ending import cancelled_step, ended_cluster, left_cluster
+from ascii_hydra.engines.emr.ending import (
+    cancelled_step,
+    ended_cluster,
+    left_cluster,
+    stopped_driver,
+)
 from ascii_hydra.engines.emr.submission import (
+    LOOKS_S,
     UnclearError,
     clusters_made,
+    config_of,
     living,
     step_with,
     steps_with,
@@ -77,7 +85,6 @@ class Job:
         self._request: EmrRequest | None = None
         self._doubted = False
         self._flow: Any = None
-        self._given_up: set[str] = set()
 
     def adopt(self, token: str, request: EmrRequest) -> str | None:
         """Take over what an earlier attempt has left running, if it is the step that is asked for;
@@ -90,14 +97,21 @@ class Job:
             UnusableClusterError: the cluster that was named.
             LeftoverError: see there.
             ClientError, BotoCoreError: EMR cannot be asked.
+            FolderError: its messages' folder cannot be read.
         """
         if request.cluster_id is not None:
             self._check(request.cluster_id, request.release_label)
         uri = None
+        config = config_of(request.step_config["Name"], "<token>")
         for cluster, step in living(self._emr, token, request.cluster_id):
             own = token in cluster["Name"]
-            same = own_args(step) == own_args(request.step_config)
-            if uri is None and same and state_of(step) in STEP_WANTED:
+            same = (
+                own_args(step) == own_args(request.step_config)
+                # What it runs on, too: a retry may ask for a larger cluster.
+                and config_of(step["Name"], token) == config
+                and state_of(step) in STEP_WANTED
+            )
+            if uri is None and same and self._folder(step).is_wanted():
                 self.cluster_id, self.step_id = cluster["Id"], step["Id"]
                 self.own, self.adopted = own, True
                 self._say(
@@ -129,11 +143,6 @@ class Job:
         else:
             self._submit_own(request)
 
-    def give_up(self) -> None:
-        """Its cluster is of no use: the next submission makes another one."""
-        if self.cluster_id is not None:
-            self._given_up.add(self.cluster_id)
-
     def end(self, *, unstarted: bool = False) -> str | None:
         """End it, whatever it does, and see it leave; says what went wrong, or None.
 
@@ -151,15 +160,24 @@ class Job:
                 fault = cancelled_step(self._emr, self.cluster_id, self.step_id)
         return fault or self._end_doubles()
 
-    def leave(self, cluster_state: str) -> str | None:
-        """Once its step has ended: see its own cluster leave; says what went wrong, or None."""
+    def leave(self, cluster_state: str, step: Mapping[str, Any]) -> str | None:
+        """Once its step has ended: see its own cluster leave, or on one that stays the driver of a
+        step that somebody else has cancelled; says what went wrong, or None.
+
+        Args:
+            cluster_state: see there.
+            step: as ListSteps gives it.
+        """
         assert self.cluster_id is not None
         if self.own:
             return left_cluster(self._emr, self.cluster_id) or self._end_doubles()
         if self._flow is not None and cluster_state in LEAVING:
             # It is of no use to the launch's other steps either.
             shared.replaced(self._emr, self._launch, self._flow, self.cluster_id)
-        return self._end_doubles()
+        fault = None
+        if state_of(step) == "CANCELLED" and cluster_state not in LEAVING:
+            fault = stopped_driver(self._emr, self.cluster_id, step)
+        return fault or self._end_doubles()
 
     def logs(self, log_uri: str | None) -> ClusterLogs:
         """Its cluster's."""
@@ -177,12 +195,15 @@ class Job:
                 f"was not submitted: step {step_id} of cluster {cluster_id}, which an earlier"
                 f" attempt has left, may still write its output ({fault}). End it first"
             )
-        uri = pipes_uri(step)
-        assert uri is not None
         try:
-            PipesFolder(S3Store(self._emr.place), uri).delete()
+            self._folder(step).delete()
         except FolderError as unclean:
             self._say(str(unclean))
+
+    def _folder(self, step: Mapping[str, Any]) -> PipesFolder:
+        uri = pipes_uri(step)
+        assert uri is not None
+        return PipesFolder(S3Store(self._emr.place), uri)
 
     def _doubt(self) -> None:
         self._doubted = True
@@ -193,24 +214,37 @@ class Job:
         if not self._doubted or request is None:
             return None
         out = self._emr.on_the_way_out()
-        uri = pipes_uri(request.step_config)
-        faults: list[str | None] = []
+        faults: dict[str, str | None] = {}
         try:
-            if self.own:
-                flow = request.run_job_flow
-                assert flow is not None
-                made = clusters_made(
-                    out, flow, lambda one: bool(steps_with(out, one, uri)), self.submitted_at, ALIVE
-                )
-                doubles = [one for one in made if one != self.cluster_id]
-                faults += [ended_cluster(out, one) for one in doubles]
-            elif self.cluster_id is not None:
-                steps = steps_with(out, self.cluster_id, uri, STEP_LIVING)
-                doubles = [one for one in steps if one != self.step_id]
-                faults += [cancelled_step(out, self.cluster_id, one) for one in doubles]
+            # All looks: a double may be shown late, and of several each at a time of its own.
+            for pause in LOOKS_S:
+                out.clock.sleep(pause, threading.Event())
+                for one in self._made(out, request):
+                    if one in (self.cluster_id, self.step_id, *faults):
+                        continue
+                    if self.own:
+                        faults[one] = ended_cluster(out, one)
+                    elif self.cluster_id is not None:
+                        faults[one] = cancelled_step(out, self.cluster_id, one)
         except AWS_FAULTS as fault:
             return f"it may be there twice: {words(fault)}"
-        return next((one for one in faults if one is not None), None)
+        return next((one for one in faults.values() if one is not None), None)
+
+    def _made(self, out: Emr, request: EmrRequest) -> list[str]:
+        """Ids of the clusters, or on a cluster that others use of the steps, that are alive and
+        that its submission has made."""
+        uri = pipes_uri(request.step_config)
+        if self.own:
+            flow = request.run_job_flow
+            assert flow is not None
+
+            def matches(cluster_id: str) -> bool:
+                return bool(steps_with(out, cluster_id, uri))
+
+            return list(clusters_made(out, flow, matches, self.submitted_at, ALIVE))
+        if self.cluster_id is None:
+            return []
+        return steps_with(out, self.cluster_id, uri, STEP_LIVING)
 
     def _submitted_step(self, cluster_id: str, request: EmrRequest) -> str:
         return submitted_step(self._emr, cluster_id, request.step_config, self._doubt)
@@ -221,8 +255,7 @@ class Job:
         looking = self._emr.on_the_way_out()
 
         def matches(cluster_id: str) -> bool:
-            new = cluster_id not in self._given_up
-            return new and step_with(looking, cluster_id, uri) is not None
+            return step_with(looking, cluster_id, uri) is not None
 
         self.own = True
         self.cluster_id = submitted_cluster(self._emr, flow, matches, self._doubt)

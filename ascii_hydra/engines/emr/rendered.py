@@ -199,7 +199,8 @@ def _step_config(run: StepRun, engine: EmrEngine, payload: Payload, *, own: bool
         None if payload.libraries is None else payload.libraries.uri,
     )
     return {
-        "Name": f"{name} <token>",
+        # A retry takes a step over only if it was made from the same configuration.
+        "Name": " ".join(filter(None, (name, "<token>", run.digest))),
         "ActionOnFailure": "TERMINATE_CLUSTER" if own else "CONTINUE",
         "HadoopJarStep": {"Jar": "command-runner.jar", "Args": words},
     }

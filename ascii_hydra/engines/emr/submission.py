@@ -10,9 +10,11 @@ from ascii_hydra.engines.aws_errors import AWS_FAULTS, is_transient, is_undone, 
 from ascii_hydra.engines.calls import pause_s
 from ascii_hydra.engines.emr.api import ALIVE, STEP_LIVING, Emr, pipes_uri
 
-_LOOKS_S = (0.0, 1.0, 3.0, 6.0)  # ListClusters shows a new cluster with some delay
+LOOKS_S = (0.0, 1.0, 3.0, 6.0)
+"""Pauses, in seconds, before each look for what is new: EMR shows it with some delay."""
 _LOOK_PAUSE_S = 1.0
 _UNCLEAR_ATTEMPTS = 3
+_NO_ID = (KeyError, IndexError)  # of an answer that does not say what it has made
 _PATIENCE_S = 10 * 60.0  # with throttling
 _CLOCKS_DIFFER_S = 300.0
 
@@ -54,12 +56,14 @@ def once(
             raise StoppedError
         try:
             return submit()
-        except AWS_FAULTS as fault:
+        except (*AWS_FAULTS, *_NO_ID) as fault:
             failures += 1
+            nameless = isinstance(fault, _NO_ID)
             if is_undone(fault) and emr.clock.now() <= deadline:
                 pass
-            elif is_transient(fault) and not is_undone(fault):
-                unclear.append(f"EMR gave no clear answer ({words(fault)})")
+            elif nameless or (is_transient(fault) and not is_undone(fault)):
+                said = "it does not name what it has made" if nameless else words(fault)
+                unclear.append(f"EMR gave no clear answer ({said})")
                 doubt()
                 made = _looked_up(emr, found)
                 if made is not None:
@@ -76,7 +80,7 @@ def once(
 
 def _looked_up(emr: Emr, found: Callable[[], str | None]) -> str | None:
     # Even if stopped meanwhile: what was made is wanted all the more, to be ended.
-    for pause in _LOOKS_S:
+    for pause in LOOKS_S:
         emr.clock.sleep(pause, threading.Event())
         try:
             made = found()
@@ -173,6 +177,11 @@ def steps_with(emr: Emr, cluster_id: str, uri: str | None, states: Sequence[str]
     if uri is None:
         return []
     return [str(o["Id"]) for o in emr.all_steps(cluster_id, states) if pipes_uri(o) == uri]
+
+
+def config_of(name: str, token: str) -> str:
+    """The configuration that a step was made from, as its name says behind its token."""
+    return name.rpartition(token)[2].strip()
 
 
 def living(

@@ -39,10 +39,9 @@ class Look:
 class _ClusterWatch:
     """A thread that looks at one cluster."""
 
-    def __init__(self, emr: Emr, cluster_id: str, warn: Callable[[str], None]) -> None:
+    def __init__(self, emr: Emr, cluster_id: str) -> None:
         self._emr = emr
         self._cluster_id = cluster_id
-        self._warn = warn
         self._wake = threading.Event()
         self._cluster: Mapping[str, Any] = {}
         self._cluster_at = 0.0
@@ -70,7 +69,7 @@ class _ClusterWatch:
                 one.fail(cause)
 
     def _look_on(self) -> None:
-        failures, failing_since, told = 0, 0.0, False
+        failures, failing_since = 0, 0.0
         while True:
             self._wake.clear()
             with _LOCK:
@@ -90,13 +89,11 @@ class _ClusterWatch:
                         f"EMR does not tell the state of {self._cluster_id} ({words(fault)})"
                     ) from fault
                 if failures == 0:
-                    failing_since, told = now, False
-                    self._warn(f"EMR cannot be asked at the moment ({words(fault)}); asking again")
+                    failing_since = now
+                self._warn(f"EMR cannot be asked at the moment ({words(fault)}); asking again")
                 if expired:
                     self._emr.renew()
-                    if not told:
-                        self._warn(f"AWS accepts the credentials no more: {LOG_IN_AGAIN}")
-                    told = True
+                    self._warn(f"AWS accepts the credentials no more: {LOG_IN_AGAIN}", "login")
                 if failures and now - failing_since > _OUTAGE_S:
                     raise WatchingFailedError(
                         f"EMR has not told the state of {self._cluster_id} for"
@@ -105,6 +102,13 @@ class _ClusterWatch:
                 failures += 1
                 pause = pause_s(failures)
             self._emr.clock.sleep(pause, self._wake)
+
+    def _warn(self, text: str, topic: str = "outage") -> None:
+        """Tell those who wait at this moment: who began to watch may have left."""
+        with _LOCK:
+            waiting = list(self.watched)
+        for one in waiting:
+            one.warn(topic, text)
 
     def _look(self, waiting: list[Watched[Look]], now: float) -> None:
         steps = self._emr.steps(self._cluster_id, [one.key for one in waiting])
@@ -149,8 +153,8 @@ def watched_step(
         watch = _WATCHES.get(key)
         new = watch is None
         if watch is None:
-            watch = _WATCHES[key] = _ClusterWatch(emr, cluster_id, warn)
-        one = Watched[Look](step_id, longest_s, watch.wake)
+            watch = _WATCHES[key] = _ClusterWatch(emr, cluster_id)
+        one = Watched[Look](step_id, longest_s, watch.wake, warn)
         watch.watched.append(one)
     if new:
         watch.start()
