@@ -155,10 +155,12 @@ def cloud(running_cloud: Cloud) -> Iterator[Cloud]:
 
 
 def _java() -> list[psutil.Process]:
+    """The JVMs of the cloud's steps. Tests of other features may have left one in this process, of
+    the local engine, for the next step."""
     found = []
     for one in psutil.Process().children(recursive=True):
         try:
-            if one.name() == "java" and one.status() != psutil.STATUS_ZOMBIE:
+            if one.name() == "java" and "application_" in " ".join(one.cmdline()):
                 found.append(one)
         except psutil.Error:
             continue

@@ -6,7 +6,7 @@ import gzip
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psutil
 import pytest
@@ -169,5 +169,9 @@ def test_a_stop_ends_pip(cloud, monkeypatch):
 
 
 def _pips() -> list[psutil.Process]:
-    children = psutil.Process().children()
-    return [one for one in children if "nosuchlibrary==1.0" in " ".join(one.cmdline())]
+    found = []
+    for one in psutil.Process().children():
+        with suppress(psutil.Error):  # it has just ended
+            if "nosuchlibrary==1.0" in " ".join(one.cmdline()):
+                found.append(one)
+    return found
