@@ -39,6 +39,7 @@ def test_a_failing_watch_is_borne_with(bench, cloud):
         fault("get", "server_error", times=2, after=3),
         fault("get", "reply_lost", times=2, after=5),
         REFUSED,
+        speed=200,  # 15 minutes, which is all the patience there is, are some seconds here
     )
     ended = bench.run(bench.request("watched"))
     assert "Databricks refuses its cluster" in ended.cause
@@ -48,7 +49,7 @@ def test_a_failing_watch_is_borne_with(bench, cloud):
 def test_a_false_refusal_is_borne_with(bench, cloud):
     """While a workspace is maintained, it may answer 403 even to who has submitted the run."""
     denied = {"effect": "refused", "code": "PERMISSION_DENIED"}
-    cloud.behave(fault("get", times=4, **denied), REFUSED, provisioning_seconds=600)
+    cloud.behave(fault("get", times=4, **denied), REFUSED, provisioning_seconds=300, speed=200)
     ended = bench.run(bench.request("denied"))
     assert "Databricks refuses its cluster" in ended.cause
     assert len(cloud.runs("tests/denied")) == 1
