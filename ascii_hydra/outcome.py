@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from ascii_hydra.costs.bill import Bill, together
+
 
 class Ending(StrEnum):
     """How a step, a run or a row of a sweep ended."""
@@ -30,7 +32,10 @@ class StepOutcome:
         ending: how it ended.
         duration_s: seconds from its start to its end; None if it was not started.
         rows: how many rows it made, if it said so.
-        cost_usd: what it cost; None where no price is known.
+        bill: what it cost; None if that is not known.
+        estimated_usd: what it was expected to cost; None if that was not known.
+        input_gb: what it read, if it said so; of 10^9 bytes.
+        vcpus, memory_gib: of all workers.
         output: folder or URI of what it made.
         error: what went wrong, for a person.
     """
@@ -42,9 +47,18 @@ class StepOutcome:
     ending: Ending
     duration_s: float | None = None
     rows: int | None = None
-    cost_usd: float | None = None
+    bill: Bill | None = None
+    estimated_usd: float | None = None
+    input_gb: float | None = None
+    vcpus: float | None = None
+    memory_gib: float | None = None
     output: str | None = None
     error: str | None = None
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What it cost, or None if anything has no price."""
+        return None if self.bill is None else self.bill.usd
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,8 @@ class Outcome:
         steps: every step of every partition.
         duration_s: seconds from the first start to the last end.
         virtual: the durations are of a rehearsed cloud's time, which passes faster.
+        shared: what a cluster that several steps shared cost besides the steps themselves.
+        resumed_from: the folder of the row that this one was taken over from.
         run_ids: Dagster's runs, in the history of `dagster_home`.
         error: what went wrong before or beside the steps.
     """
@@ -71,6 +87,8 @@ class Outcome:
     steps: tuple[StepOutcome, ...] = ()
     duration_s: float | None = None
     virtual: bool = False
+    shared: Bill | None = None
+    resumed_from: str | None = None
     run_ids: tuple[str, ...] = ()
     dagster_home: str | None = None
     error: str | None = None
@@ -78,27 +96,41 @@ class Outcome:
     @property
     def cost_usd(self) -> float | None:
         """What all steps cost, or None if one has no price: an unknown cost is not zero."""
-        costs = [step.cost_usd for step in self.steps]
-        return None if None in costs or not costs else sum((cost for cost in costs if cost), 0.0)
+        bills = [step.bill for step in self.steps]
+        if not bills or any(one is None for one in bills):
+            return None
+        return together(one for one in [*bills, self.shared] if one is not None).usd
 
     def written(self, folder: Path) -> Path:
         """Write result.json into a folder and return its path."""
         path = folder / "result.json"
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        data = asdict(self)
+        for step, told in zip(self.steps, data["steps"], strict=True):
+            told["bill"] = None if step.bill is None else step.bill.as_json()
+            told["cost_usd"] = step.cost_usd
+        data["shared"] = None if self.shared is None else self.shared.as_json()
+        data["cost_usd"] = self.cost_usd
+        path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
         return path
 
     @classmethod
     def read(cls, path: Path) -> Outcome:
         """The outcome that `written` wrote."""
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        steps = tuple(
-            StepOutcome(**{**one, "ending": Ending(one["ending"])}) for one in data["steps"]
-        )
+        del data["cost_usd"]
+        for one in data["steps"]:
+            del one["cost_usd"]
+            one |= {"ending": Ending(one["ending"]), "bill": _bill(one["bill"])}
         return cls(
             **{
                 **data,
                 "ending": Ending(data["ending"]),
-                "steps": steps,
+                "shared": _bill(data["shared"]),
+                "steps": tuple(StepOutcome(**one) for one in data["steps"]),
                 "run_ids": tuple(data["run_ids"]),
             }
         )
+
+
+def _bill(data: dict[str, Any] | None) -> Bill | None:
+    return None if data is None else Bill.from_json(data)

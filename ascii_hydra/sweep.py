@@ -20,11 +20,11 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from ascii_hydra.config.arguments import override_key
+from ascii_hydra.config.choices import Action
 from ascii_hydra.config.compose import composed, conf_folder
 from ascii_hydra.config.explain import USER_ERRORS, explained
 from ascii_hydra.config.partitions import dimension_values
 from ascii_hydra.config.problems import ConfigError, Problem
-from ascii_hydra.config.schema import Action
 from ascii_hydra.config.settle import settle
 from ascii_hydra.dagster_home import dagster_home
 from ascii_hydra.engines.request import request_notices, request_problems

@@ -14,10 +14,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from ascii_hydra.config.choices import Action, Endpoint, OnFailure
 from ascii_hydra.config.compose import conf_folder
 from ascii_hydra.config.explain import USER_ERRORS, explained
 from ascii_hydra.config.problems import ConfigError
-from ascii_hydra.config.schema import Action, Config, Endpoint, OnFailure
+from ascii_hydra.config.schema import Config
 from ascii_hydra.config.settle import Settings, settle
 from ascii_hydra.engines.request import request_problems
 from ascii_hydra.outcome import Ending, Outcome
@@ -77,6 +78,11 @@ def _acted(settings: Settings, option: str, overrides: Sequence[str]) -> Outcome
         return _unstarted(settings.config, _halted, digest=settings.digest)
     if problems := list(request_problems(settings)):  # some sweepers make rows that nobody checked
         raise ConfigError(problems)
+    if settings.config.action is Action.refresh_prices:
+        from ascii_hydra.catalogue.refresh import refreshed
+
+        refreshed(settings, lambda line: print(line, file=sys.stderr))  # noqa: T201
+        return _unstarted(settings.config, None, Ending.planned, settings.digest)
     if settings.config.action is Action.plan:
         from ascii_hydra.report.plan import show_plan
 

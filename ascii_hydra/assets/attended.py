@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -18,8 +18,7 @@ from ascii_hydra.engines.pyspark import LocalSparkClient
 from ascii_hydra.step.choices import Engine
 
 if TYPE_CHECKING:
-    from ascii_hydra.engines.databricks.client import DatabricksClient
-    from ascii_hydra.engines.emr.client import EmrClient
+    from ascii_hydra.engines.cloud_client import CloudClient
 
 
 def attended(
@@ -46,7 +45,7 @@ def attended(
         def local_client(self) -> LocalSparkClient:
             return LocalSparkClient(stop=stop, sink=StepLogs.write_line)
 
-        def cloud_client(self, engine: Engine, clock: Clock) -> EmrClient | DatabricksClient:
+        def cloud_client(self, engine: Engine, clock: Clock) -> CloudClient[Any]:
             return client_type(engine)(clock=clock, stop=stop, tell=tell, launch_id=launch)
 
         def teardown_after_execution(self, context: dg.InitResourceContext) -> None:

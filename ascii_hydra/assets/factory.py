@@ -20,10 +20,11 @@ from ascii_hydra.assets.partitions import (
     own_partition,
     partitions_definition,
 )
+from ascii_hydra.config.choices import ClusterSize
 from ascii_hydra.config.compose import conf_folder
 from ascii_hydra.config.partitions import partition_key
 from ascii_hydra.config.problems import ConfigError
-from ascii_hydra.config.schema import ClusterSize, PipelineConfig, StepConfig
+from ascii_hydra.config.schema import PipelineConfig, StepConfig
 from ascii_hydra.config.settle import Settings, StepSettings, located, settled_step
 from ascii_hydra.engines.credentials import credential_problems
 from ascii_hydra.engines.request import request, run_problems

@@ -43,6 +43,7 @@ from ascii_hydra.aws.place import input_opener
 from ascii_hydra.config.partitions import dimension_values, partition_key
 from ascii_hydra.config.problems import ConfigError
 from ascii_hydra.config.settle import Settings
+from ascii_hydra.costs.bill import Bill
 from ascii_hydra.dagster_home import dagster_home
 from ascii_hydra.engines.step_run import output_folder
 from ascii_hydra.outcome import Ending, Outcome, StepOutcome
@@ -331,7 +332,7 @@ class _Launch:
             duration_s=duration_s,
             rows=rows,
             # Nothing is rented for a step on this machine; what a cloud's costs is not known yet.
-            cost_usd=0.0 if ending is Ending.succeeded and here else None,
+            bill=Bill() if ending is Ending.succeeded and here else None,
             output=output_folder(base, planned.partition),
             error=error,
         )

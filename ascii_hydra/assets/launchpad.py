@@ -12,8 +12,9 @@ from dagster import Config, ConfigurableResource, InitResourceContext
 from pydantic import Field
 
 from ascii_hydra.config.arguments import override_key
+from ascii_hydra.config.choices import ClusterSize, Endpoint
 from ascii_hydra.config.compose import composed
-from ascii_hydra.config.schema import ClusterSize, Endpoint, EndpointConfig
+from ascii_hydra.config.schema import EndpointConfig
 from ascii_hydra.config.settle import Settings, StepSettings, settle
 from ascii_hydra.engines.clock import Clock, SystemClock
 from ascii_hydra.engines.pyspark import LocalSparkClient
@@ -21,8 +22,7 @@ from ascii_hydra.rehearsal.own import rehearsed
 from ascii_hydra.step.choices import Engine, ExecutionMode
 
 if TYPE_CHECKING:
-    from ascii_hydra.engines.databricks.client import DatabricksClient
-    from ascii_hydra.engines.emr.client import EmrClient
+    from ascii_hydra.engines.cloud_client import CloudClient
 
 _SHARING = ("ascii_hydra.engines.emr.shared", "ascii_hydra.engines.databricks.pools")
 
@@ -72,7 +72,7 @@ class SparkPipesClient(ConfigurableResource):  # type: ignore[type-arg]
         overrides = tuple(for_pipeline(pipeline, [*chosen, *self.overrides]))
         return rehearsed(_settled(conf, overrides), conf)
 
-    def pipes_client(self, step: StepSettings) -> LocalSparkClient | EmrClient | DatabricksClient:
+    def pipes_client(self, step: StepSettings) -> LocalSparkClient | CloudClient[Any]:
         """The Pipes client of a step's engine."""
         if step.engine.name is Engine.pyspark:
             return self.local_client()
@@ -82,7 +82,7 @@ class SparkPipesClient(ConfigurableResource):  # type: ignore[type-arg]
         """The Pipes client of Spark on this machine."""
         return LocalSparkClient()
 
-    def cloud_client(self, engine: Engine, clock: Clock) -> EmrClient | DatabricksClient:
+    def cloud_client(self, engine: Engine, clock: Clock) -> CloudClient[Any]:
         """The Pipes client of a cloud, whose time is the clock's."""
         return client_type(engine)(clock=clock)
 
@@ -93,7 +93,7 @@ class SparkPipesClient(ConfigurableResource):  # type: ignore[type-arg]
             context.log.error(fault)
 
 
-def client_type(engine: Engine) -> type[EmrClient] | type[DatabricksClient]:
+def client_type(engine: Engine) -> type[CloudClient[Any]]:
     """The class of a cloud's Pipes client; only its own SDK is imported."""
     if engine is Engine.emr:
         from ascii_hydra.engines.emr.client import EmrClient

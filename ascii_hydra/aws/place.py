@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from ascii_hydra.aws.client import Place
+from ascii_hydra.config.choices import Endpoint
 from ascii_hydra.config.partitions import local_file
-from ascii_hydra.config.schema import Endpoint
 from ascii_hydra.config.settle import Settings, StepSettings
 
 

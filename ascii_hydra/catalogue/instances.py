@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from ascii_hydra.config.schema import Architecture
+from ascii_hydra.config.choices import Architecture
 
 # Every published fee of the fifth generation is this share of the on-demand price (README.md).
 _FEE_SHARE = 0.25

@@ -9,7 +9,7 @@ from typing import Any
 
 from ascii_hydra.aws.client import Place, aws_client
 from ascii_hydra.catalogue.instances import InstanceType, instance_types
-from ascii_hydra.config.schema import Architecture
+from ascii_hydra.config.choices import Architecture
 
 # The Pricing API is answered in three regions; this one is in every account's reach.
 _PRICING_REGION = "us-east-1"

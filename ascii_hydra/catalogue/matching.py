@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ascii_hydra.catalogue.instances import InstanceType, size_rank
-from ascii_hydra.config.schema import InstanceFilters
+from ascii_hydra.config.cluster_schema import InstanceFilters
 
 
 def matching(

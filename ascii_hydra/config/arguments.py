@@ -11,8 +11,8 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 
+from ascii_hydra.config.choices import ClusterSize
 from ascii_hydra.config.problems import ConfigError, Problem, one_of
-from ascii_hydra.config.schema import ClusterSize
 from ascii_hydra.step.choices import Engine, ExecutionMode
 
 # Overrides for every start in this environment, as they would be typed.

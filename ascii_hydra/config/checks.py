@@ -9,18 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ascii_hydra.config.choices import Endpoint
+from ascii_hydra.config.engine_schema import DatabricksEngine, EngineConfig, PySparkEngine
 from ascii_hydra.config.problems import Problem, one_of
-from ascii_hydra.config.schema import (
-    Config,
-    DatabricksEngine,
-    Endpoint,
-    EndpointConfig,
-    EngineConfig,
-    ModeConfig,
-    PipelineConfig,
-    PySparkEngine,
-    StepConfig,
-)
+from ascii_hydra.config.schema import Config, EndpointConfig, ModeConfig, PipelineConfig, StepConfig
 from ascii_hydra.step.choices import Engine, ExecutionMode
 
 # Dagster allows no other characters in a name, and a folder is made of it.

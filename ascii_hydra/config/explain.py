@@ -12,14 +12,10 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
+from ascii_hydra.config.cluster_schema import ClusterConfig, EbsVolumes, InstanceFilters
+from ascii_hydra.config.engine_schema import EngineConfig
 from ascii_hydra.config.problems import ConfigError, Problem, one_of, unknown_key
-from ascii_hydra.config.schema import (
-    ClusterConfig,
-    Config,
-    EbsVolumes,
-    EngineConfig,
-    InstanceFilters,
-)
+from ascii_hydra.config.schema import Config
 from ascii_hydra.config.settle import ENGINES, sizes
 from ascii_hydra.step.choices import Engine
 

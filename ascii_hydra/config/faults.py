@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterator
 
+from ascii_hydra.config.choices import FaultEffect
 from ascii_hydra.config.problems import Problem
-from ascii_hydra.config.schema import FaultEffect, FaultRule, RehearsalConfig
+from ascii_hydra.config.schema import FaultRule, RehearsalConfig
 from ascii_hydra.step.choices import Engine
 
 # What a rule may be about, besides the operations of an API, and what can happen there.

@@ -26,27 +26,30 @@ from ascii_hydra.config.checks import (
     secret_problems,
     serverless_problems,
 )
+from ascii_hydra.config.choices import Action, ClusterSize, Endpoint
+from ascii_hydra.config.cluster_schema import (
+    ClusterConfig,
+    DatabricksCluster,
+    EmrCluster,
+    PySparkCluster,
+)
 from ascii_hydra.config.compose import composed, project_folder, shipped_folder
+from ascii_hydra.config.engine_schema import (
+    DatabricksEngine,
+    EmrEngine,
+    EngineConfig,
+    PySparkEngine,
+)
 from ascii_hydra.config.faults import fault_notices, fault_problems
 from ascii_hydra.config.frozen import as_data, frozen, plain_values
 from ascii_hydra.config.problems import ConfigError, Problem, one_of
 from ascii_hydra.config.schema import (
-    Action,
-    ClusterConfig,
-    ClusterSize,
     Config,
-    DatabricksCluster,
-    DatabricksEngine,
-    EmrCluster,
-    EmrEngine,
-    Endpoint,
     EndpointConfig,
-    EngineConfig,
     LaunchConfig,
     ModeConfig,
     PipelineConfig,
-    PySparkCluster,
-    PySparkEngine,
+    PricesConfig,
     StepConfig,
 )
 from ascii_hydra.step.choices import Engine
@@ -69,6 +72,7 @@ class StepSettings:
         mode: how much data it reads, and where that lives.
         endpoint: whose cloud is talked to.
         launch: how the run is conducted.
+        prices: which prices count.
         pipeline: the name of the pipeline.
         script: the script's absolute path.
         py_files: absolute paths of the Python files that the executors import.
@@ -81,6 +85,7 @@ class StepSettings:
     mode: ModeConfig
     endpoint: EndpointConfig
     launch: LaunchConfig
+    prices: PricesConfig
     pipeline: str
     script: Path
     py_files: tuple[Path, ...]
@@ -216,7 +221,8 @@ def _identity(config: Config, steps: Mapping[str, StepSettings]) -> dict[str, An
 
 def _digest(config: Config, steps: Mapping[str, StepSettings]) -> str:
     identity = _identity(config, steps)
-    del identity["action"], identity["launch"]
+    for key in ("action", "launch", "plan", "prices"):  # how it is run and told, not what
+        del identity[key]
     if config.endpoint.name is Endpoint.rehearsal:
         del identity["endpoint"]["url"]  # another one each time
     else:
@@ -291,6 +297,7 @@ def _step(
         mode=config.mode,
         endpoint=config.endpoint,
         launch=config.launch,
+        prices=config.prices,
         pipeline=config.pipeline.name,
         script=script_root / step.script,
         py_files=tuple(script_root / path for path in step.py_files),

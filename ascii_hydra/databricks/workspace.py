@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ascii_hydra.config.schema import Endpoint
+from ascii_hydra.config.choices import Endpoint
 from ascii_hydra.config.settle import StepSettings
 
 if TYPE_CHECKING:

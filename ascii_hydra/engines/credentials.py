@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from ascii_hydra.aws.client import Place
 from ascii_hydra.aws.place import place_of
+from ascii_hydra.config.engine_schema import DatabricksEngine
 from ascii_hydra.config.problems import Problem
-from ascii_hydra.config.schema import DatabricksEngine
 from ascii_hydra.config.settle import Settings, StepSettings
 from ascii_hydra.databricks.workspace import (
     CLIENT_ID,

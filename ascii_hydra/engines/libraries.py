@@ -22,8 +22,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from ascii_hydra.config.choices import Architecture
 from ascii_hydra.config.problems import ConfigError, Problem
-from ascii_hydra.config.schema import Architecture
 from ascii_hydra.config.settle import StepSettings, located
 from ascii_hydra.engines.payload import Libraries, Upload, payload_uri, zipped
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 from ascii_hydra.aws.client import Place
+from ascii_hydra.config.engine_schema import PySparkEngine
 from ascii_hydra.config.problems import ConfigError, Problem
-from ascii_hydra.config.schema import PySparkEngine
 from ascii_hydra.config.settle import Settings, StepSettings
 from ascii_hydra.engines.s3_spark import s3_place
 from ascii_hydra.engines.spark_launch import Installation, SparkMissingError

@@ -10,15 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ascii_hydra.config.choices import CatalogueSource
+from ascii_hydra.config.cluster_schema import EmrCluster, PySparkCluster
+from ascii_hydra.config.engine_schema import DatabricksEngine, EmrEngine, PySparkEngine
 from ascii_hydra.config.problems import Problem
-from ascii_hydra.config.schema import (
-    CatalogueSource,
-    DatabricksEngine,
-    EmrCluster,
-    EmrEngine,
-    PySparkCluster,
-    PySparkEngine,
-)
 from ascii_hydra.config.settle import Settings
 from ascii_hydra.engines.local_request import LocalRequest, local_conf
 from ascii_hydra.engines.s3_spark import local_s3_conf, s3_place

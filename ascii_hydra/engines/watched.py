@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
+
+from ascii_hydra.engines.clock import Clock
+from ascii_hydra.engines.pipes_folder import FolderReader
 
 L = TypeVar("L")
+_TICK_S = 0.1
 _SHORTEST_PAUSE_S = 1.0
 _CLOSED_PAUSE_S = 0.5
 _SOON_S = 10.0
@@ -131,3 +137,158 @@ class Watched(Generic[L]):
             closed_s=None if self._closed_at is None else now - self._closed_at,
             longest_s=self._longest_s,
         )
+
+
+class Watcher(ABC, Generic[L]):
+    """A thread that looks at something for all who wait for a part of it, while there are any.
+
+    Args:
+        clock: by which it waits.
+        name: of its thread.
+    """
+
+    def __init__(self, clock: Clock, name: str) -> None:
+        self.watched: list[Watched[L]] = []
+        self._clock = clock
+        self._name = name
+        self._woken = threading.Event()
+
+    @abstractmethod
+    def look(self, waiting: list[Watched[L]], now: float) -> float:
+        """Look once, and tell who waits.
+
+        Args:
+            waiting: all who wait.
+            now: seconds since the epoch, by the clock.
+
+        Returns:
+            How long to wait until the next look, by the clock, unless somebody wakes it.
+
+        Raises:
+            WatchingFailedError: nothing more can be said to anybody.
+        """
+
+    def start(self) -> None:
+        """Begin to look."""
+        threading.Thread(target=self._run, name=self._name, daemon=True).start()
+
+    def wake(self) -> None:
+        """Look at once."""
+        self._woken.set()
+
+    def waiting(self) -> list[Watched[L]]:
+        """All who wait at this moment."""
+        with _LOCK:
+            return list(self.watched)
+
+    def give_up(self, one: Watched[L], why: str) -> None:
+        """Nothing more can be said to this one; the text is a clause for people."""
+        with _LOCK:
+            if one in self.watched:
+                self.watched.remove(one)
+        one.fail(WatchingFailedError(why))
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self._woken.clear()
+                with _LOCK:
+                    waiting = list(self.watched)
+                    if not waiting:
+                        _forget(self)
+                        return
+                self._clock.sleep(self.look(waiting, self._clock.now()), self._woken)
+        except BaseException as raised:  # noqa: BLE001 - raised again by those who wait
+            with _LOCK:
+                waiting, self.watched = self.watched, []
+                _forget(self)
+            if isinstance(raised, WatchingFailedError):
+                cause = raised
+            else:
+                cause = WatchingFailedError(
+                    f"watching it failed ({type(raised).__name__}: {raised})"
+                )
+            for one in waiting:
+                one.fail(cause)
+
+
+_LOCK = threading.Lock()
+_WATCHERS: dict[Hashable, Watcher[Any]] = {}
+
+
+def _forget(watcher: Watcher[Any]) -> None:
+    for key, one in list(_WATCHERS.items()):
+        if one is watcher:
+            del _WATCHERS[key]
+
+
+@contextmanager
+def watching(
+    key: Hashable,
+    make: Callable[[], Watcher[L]],
+    step: str,
+    *,
+    longest_s: float,
+    warn: Callable[[str], None],
+) -> Iterator[Watched[L]]:
+    """A step, looked at regularly until the end of the block.
+
+    Args:
+        key: what is looked at: there is one watcher for it.
+        make: makes the watcher, if there is none.
+        step: as the cloud names it.
+        longest_s: longest pause between two looks, by the clock.
+        warn: is told of an outage.
+    """
+    with _LOCK:
+        found: Watcher[L] | None = _WATCHERS.get(key)
+        watcher = make() if found is None else found
+        _WATCHERS[key] = watcher
+        one = Watched[L](step, longest_s, watcher.wake, warn)
+        watcher.watched.append(one)
+    if found is None:
+        watcher.start()
+    else:
+        watcher.wake()
+    try:
+        yield one
+    finally:
+        with _LOCK:
+            if one in watcher.watched:
+                watcher.watched.remove(one)
+        watcher.wake()
+
+
+def looks(
+    watched: Watched[L], reader: FolderReader, stop: threading.Event, step: str
+) -> Iterator[L]:
+    """Every new look at a step, until whoever asks has seen enough.
+
+    Args:
+        watched: the step.
+        reader: of its messages, by which the watcher knows when it begins and ends.
+        stop: ends it.
+        step: its name as people know it.
+
+    Raises:
+        InterruptedError: stopped.
+        WatchingFailedError: nobody knows what the step does.
+        Whatever ended the reading of its messages.
+    """
+    last: L | None = None
+    while True:
+        watched.news(_TICK_S)
+        if stop.is_set():
+            raise InterruptedError(f"{step} was stopped")
+        if reader.fault is not None:
+            raise reader.fault
+        if reader.report.opened:
+            watched.open()
+        if reader.closed.is_set():
+            watched.close()
+        look = watched.look
+        if look is not None and look is not last:
+            last = look
+            yield look
+        if watched.fault is not None:
+            raise watched.fault

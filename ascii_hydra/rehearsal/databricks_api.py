@@ -10,7 +10,8 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ascii_hydra.config.schema import FaultEffect, FaultRule
+from ascii_hydra.config.choices import FaultEffect
+from ascii_hydra.config.schema import FaultRule
 from ascii_hydra.rehearsal.databricks_calls import Call, Raw, Reply
 from ascii_hydra.rehearsal.databricks_cluster import USER
 from ascii_hydra.rehearsal.databricks_clusters import Clusters

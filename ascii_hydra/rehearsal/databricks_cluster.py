@@ -12,7 +12,8 @@ from pathlib import Path
 from time import gmtime, strftime
 from typing import Any
 
-from ascii_hydra.config.schema import FaultEffect, FaultRule
+from ascii_hydra.config.choices import FaultEffect
+from ascii_hydra.config.schema import FaultRule
 from ascii_hydra.rehearsal import databricks_rules as rules
 from ascii_hydra.rehearsal.agenda import Appointment
 from ascii_hydra.rehearsal.databricks_errors import WorkspaceError
@@ -189,12 +190,14 @@ class Cluster:
 
     def _has_other_capacity(self, fault: FaultRule) -> bool:
         """Spot alone is short, and this cluster can do without."""
-        aws = self.spec.get("aws_attributes") or {}
-        return (
-            fault.effect is FaultEffect.no_capacity
-            and fault.code == "SPOT"
-            and aws.get("availability", "SPOT_WITH_FALLBACK") != "SPOT"
-        )
+        if fault.effect is not FaultEffect.no_capacity or fault.code != "SPOT":
+            return False
+        pool, default = self.spec.get("instance_pool_id"), "SPOT_WITH_FALLBACK"
+        owner = self.spec
+        if pool is not None:  # all about its workers is the pool's
+            owner, default = self._pools.named(pool).body, "SPOT"
+        availability = (owner.get("aws_attributes") or {}).get("availability", default)
+        return str(availability) != "SPOT"
 
     def _instances_waited(self) -> bool:
         """Take the instances; True if all of them have waited in a pool."""

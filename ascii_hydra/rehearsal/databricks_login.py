@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from ascii_hydra.config.schema import FaultEffect, FaultRule
+from ascii_hydra.config.choices import FaultEffect
+from ascii_hydra.config.schema import FaultRule
 from ascii_hydra.databricks.workspace import REHEARSAL_CLIENT_ID, REHEARSAL_CLIENT_SECRET
 from ascii_hydra.rehearsal.databricks_calls import Call, Raw
 from ascii_hydra.rehearsal.databricks_errors import WorkspaceError

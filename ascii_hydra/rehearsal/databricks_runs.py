@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ascii_hydra.config.schema import FaultEffect
+from ascii_hydra.config.choices import FaultEffect
 from ascii_hydra.rehearsal.databricks_cluster import Cluster
 from ascii_hydra.rehearsal.databricks_clusters import Clusters
 from ascii_hydra.rehearsal.databricks_execution import (

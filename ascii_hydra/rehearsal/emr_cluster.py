@@ -9,8 +9,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ascii_hydra.config.choices import FaultEffect
 from ascii_hydra.config.faults import EFFECTS
-from ascii_hydra.config.schema import FaultEffect
 from ascii_hydra.rehearsal import emr_rules
 from ascii_hydra.rehearsal.agenda import Appointment
 from ascii_hydra.rehearsal.emr_errors import invalid

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ascii_hydra.config.schema import FaultEffect, FaultRule
+from ascii_hydra.config.choices import FaultEffect
+from ascii_hydra.config.schema import FaultRule
 from ascii_hydra.rehearsal.step_logs import write_bootstrap_log
 from ascii_hydra.rehearsal.world import World
 

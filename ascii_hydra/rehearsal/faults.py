@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Sequence
 
-from ascii_hydra.config.schema import FaultEffect, FaultRule
+from ascii_hydra.config.choices import FaultEffect
+from ascii_hydra.config.schema import FaultRule
 
 
 class Faults:

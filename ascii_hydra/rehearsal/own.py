@@ -12,15 +12,11 @@ from urllib.request import Request, urlopen
 
 from ascii_hydra.aws.client import Place, aws_client
 from ascii_hydra.config.arguments import override_key
+from ascii_hydra.config.choices import Endpoint
 from ascii_hydra.config.compose import composed
+from ascii_hydra.config.engine_schema import DatabricksEngine, EmrEngine
 from ascii_hydra.config.problems import ConfigError, Problem
-from ascii_hydra.config.schema import (
-    DatabricksEngine,
-    EmrEngine,
-    Endpoint,
-    PipelineConfig,
-    RehearsalConfig,
-)
+from ascii_hydra.config.schema import PipelineConfig, RehearsalConfig
 from ascii_hydra.config.settle import Settings, located, settle
 from ascii_hydra.rehearsal.settings import as_json
 

@@ -19,7 +19,8 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from ascii_hydra.config.schema import FaultEffect, FaultRule, RehearsalConfig
+from ascii_hydra.config.choices import FaultEffect
+from ascii_hydra.config.schema import FaultRule, RehearsalConfig
 from ascii_hydra.rehearsal.agenda import Agenda
 from ascii_hydra.rehearsal.clock import VirtualClock
 from ascii_hydra.rehearsal.databricks_api import WorkspaceApi

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
+from ascii_hydra.config.choices import FaultEffect
 from ascii_hydra.config.faults import impossible_fault
-from ascii_hydra.config.schema import FaultEffect, FaultRule, RehearsalConfig
+from ascii_hydra.config.schema import FaultRule, RehearsalConfig
 
 
 def as_json(config: RehearsalConfig) -> dict[str, Any]:

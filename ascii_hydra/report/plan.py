@@ -11,15 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ascii_hydra.config.schema import (
-    DatabricksCluster,
-    DatabricksEngine,
-    EmrCluster,
-    EmrEngine,
-    PySparkCluster,
-    PySparkEngine,
-    ReuseCluster,
-)
+from ascii_hydra.config.choices import ReuseCluster
+from ascii_hydra.config.cluster_schema import DatabricksCluster, EmrCluster, PySparkCluster
+from ascii_hydra.config.engine_schema import DatabricksEngine, EmrEngine, PySparkEngine
 from ascii_hydra.config.settle import Settings, StepSettings
 from ascii_hydra.engines.local_request import LocalRequest
 from ascii_hydra.engines.request import request

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from ascii_hydra.config.arguments import arguments
 from ascii_hydra.config.checks import launch_problems
+from ascii_hydra.config.choices import ClusterSize
+from ascii_hydra.config.cluster_schema import DatabricksCluster, EmrCluster
 from ascii_hydra.config.compose import as_yaml, composed, conf_folder
-from ascii_hydra.config.schema import ClusterSize, DatabricksCluster, EmrCluster
 from ascii_hydra.config.settle import Settings, settle
 from ascii_hydra.step import Engine, ExecutionMode
 from tests.conftest import CommandLine

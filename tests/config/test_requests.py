@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from ascii_hydra.assets.launchpad import SparkPipesClient, for_pipeline, launch_choice
+from ascii_hydra.config.choices import ClusterSize
 from ascii_hydra.config.compose import composed, conf_folder
 from ascii_hydra.config.problems import ConfigError
-from ascii_hydra.config.schema import ClusterSize
 from ascii_hydra.config.settle import Settings, settle, settled_step
 from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.local_request import LocalRequest

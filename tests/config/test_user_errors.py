@@ -56,7 +56,8 @@ def errors(*problems: str) -> str:
         pytest.param(
             ["enigne=emr"],
             "enigne: there is no such key. Did you mean engine? Known here: action, cluster,"
-            " endpoint, engine, experiment, hydra, launch, local, mode, pipeline, rehearsal.\n",
+            " endpoint, engine, experiment, hydra, launch, local, mode, pipeline, plan, prices,"
+            " rehearsal.\n",
             id="03_misspelt_key",
         ),
         pytest.param(
@@ -72,7 +73,8 @@ def errors(*problems: str) -> str:
         pytest.param(
             ["action=foo"],
             "Error merging override action=foo\n"
-            "Invalid value 'foo', expected one of [run, plan]\n    full_key: action\n",
+            "Invalid value 'foo', expected one of [run, plan, refresh_prices]\n"
+            "    full_key: action\n",
             id="05_value_of_no_choice",
         ),
         pytest.param(

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.databricks.conftest import until
+from tests.waiting import until
 
 UNTIL_TOLD = """
 import os

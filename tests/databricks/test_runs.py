@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from ascii_hydra.databricks.workspace import Workspace
-from tests.databricks.conftest import BUCKET, ENDLESS, GOOD, altered, cluster_of, fault
+from tests.databricks.conftest import BUCKET, ENDLESS, altered, cluster_of, fault
+from tests.rehearsal_cloud import GOOD
 
 
 def test_a_step_succeeds_and_leaves_nothing(bench, cloud):

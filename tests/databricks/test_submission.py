@@ -16,7 +16,8 @@ from ascii_hydra.engines.databricks.states import task_of
 from ascii_hydra.engines.databricks.submission import UnclearError
 from ascii_hydra.engines.identity import Identity
 from ascii_hydra.step.folder_messages import FOLDER_KEY
-from tests.databricks.conftest import CLUSTER, REFUSED, ROOT, altered, fault, until
+from tests.databricks.conftest import CLUSTER, REFUSED, ROOT, altered, fault
+from tests.waiting import until
 
 TOKEN = "0123456789ab"
 RUNTIME = str(CLUSTER["spark_version"])

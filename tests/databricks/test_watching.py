@@ -17,8 +17,9 @@ from ascii_hydra.engines.databricks.api import Databricks
 from ascii_hydra.engines.databricks.states import Stage, task_of, work_of
 from ascii_hydra.engines.databricks.watcher import watched_run
 from ascii_hydra.engines.payload_upload import ensure_uploaded
-from tests.databricks.conftest import REFUSED, Cloud, fault, until
+from tests.databricks.conftest import REFUSED, Cloud, fault
 from tests.databricks.test_submission import filled
+from tests.waiting import until
 
 LOGIN = "databricks:oidc/v1/token"
 

@@ -1,32 +1,22 @@
-"""What these tests share: a step's request, from overrides as people type them."""
+"""What these tests share: a step's request for Databricks, from overrides as people type them."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
+from functools import partial
 from typing import Any
 
-from ascii_hydra.config.compose import composed
-from ascii_hydra.config.schema import DatabricksEngine
-from ascii_hydra.config.settle import Settings, StepSettings, settle
+from ascii_hydra.config.engine_schema import DatabricksEngine
+from ascii_hydra.config.settle import Settings
 from ascii_hydra.engines.databricks.databricks_request import DatabricksRequest
-from ascii_hydra.engines.request import request, request_notices, request_problems
-from ascii_hydra.engines.step_run import StepRun, planned_run
+from ascii_hydra.engines.request import request
+from ascii_hydra.engines.step_run import StepRun
+from tests import request_asking
 
-ALWAYS = ("engine=databricks", "mode=full", "action=plan", "launch.owner=someone")
-
-
-@cache
-def settled(*overrides: str) -> Settings:
-    words = (*ALWAYS, *overrides)
-    return settle(composed(words), words)
-
-
-def run_of(*overrides: str, step: str = "step_1", **config: Any) -> StepRun:
-    """A step's run. `config`: fields of its StepConfig that are not typed."""
-    settings = settled(*overrides)
-    own = settings.steps[step]
-    return planned_run(settings, replace(own, config=replace(own.config, **config)))
+settled = partial(request_asking.settled, "databricks")
+run_of = partial(request_asking.run_of, "databricks")
+told = partial(request_asking.told, "databricks")
+noticed = partial(request_asking.noticed, "databricks")
 
 
 def asked(run: StepRun) -> DatabricksRequest:
@@ -42,27 +32,6 @@ def cluster_of(*overrides: str, **config: Any) -> dict[str, Any]:
 def words_of(request: DatabricksRequest) -> list[str]:
     found: list[str] = request.task["spark_python_task"]["parameters"]
     return found
-
-
-def told(*overrides: str, **config: Any) -> str:
-    """All problems, as a person reads them."""
-    return problems_of(changed(settled(*overrides), config))
-
-
-def noticed(*overrides: str, **config: Any) -> list[str]:
-    return list(request_notices(changed(settled(*overrides), config)))
-
-
-def problems_of(settings: Settings) -> str:
-    return "\n".join(map(str, request_problems(settings)))
-
-
-def changed(settings: Settings, config: dict[str, Any]) -> Settings:
-    def step(one: StepSettings) -> StepSettings:
-        made = replace(one.config, **config) if one.name == "step_1" else one.config
-        return replace(one, config=made)
-
-    return replace(settings, steps={name: step(one) for name, one in settings.steps.items()})
 
 
 def with_engine(settings: Settings, **fields: Any) -> Settings:

@@ -17,7 +17,8 @@ from ascii_hydra.engines.databricks.runtimes import (
 )
 from ascii_hydra.engines.request import request_problems
 from ascii_hydra.report.plan import computing
-from tests.databricks_request.asking import noticed, problems_of, settled, told, with_engine
+from tests.databricks_request.asking import noticed, settled, told, with_engine
+from tests.request_asking import problems_of
 
 OTHERWISE = "Choose another, or say cluster.keeps_promise=false: comparisons then tell it."
 WRITE = (

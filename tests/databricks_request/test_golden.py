@@ -8,21 +8,20 @@ After a change that is meant, remake the files and read the difference:
 from __future__ import annotations
 
 import json
-import os
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 from databricks.sdk.service.compute import AwsAttributes, ClusterSpec, DiskSpec
 from databricks.sdk.service.jobs import JobEnvironment, SubmitTask
 
+from ascii_hydra.engines.databricks.databricks_request import DatabricksRequest
 from ascii_hydra.engines.identity import Identity
 from ascii_hydra.rehearsal.databricks_rules import check_pool, check_submit
 from ascii_hydra.report.plan import compact_json
 from tests.databricks_request.asking import asked, run_of
+from tests.golden_files import golden, readable
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 CASES = {
     "databricks_small": ["cluster=small"],
     "databricks_medium": ["cluster=medium"],
@@ -65,10 +64,9 @@ CASES = {
 IDENTITY = Identity(run="r-1", launch="l-1", token="t-1", deadline="")
 
 
-def readable(text: str) -> str:
-    """Without what changes with every change to the step runtime, a script or the configuration."""
-    text = re.sub(r"/payload/[0-9a-f]{16}/", "/payload/<hash>/", text)
-    text = re.sub(r"<token> [0-9a-f]{12}\"", '<token> <config>"', text)
+def made_readable(request: DatabricksRequest) -> str:
+    """Without what changes with every change to the step runtime or the configuration."""
+    text = readable(request)
     text = re.sub(r"ascii_hydra_step-1\.\d+-", "ascii_hydra_step-1.<n>-", text)
     text = re.sub(r'("--payload",\s*)"[0-9a-f]{12}"', r'\1"<digest>"', text)
     # A pool's name tells by a hash what it is, the configuration's digest in its tags included.
@@ -78,11 +76,8 @@ def readable(text: str) -> str:
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_request_is_the_golden_one(case: str) -> None:
-    made = readable(json.dumps(asked(run_of(*CASES[case])).as_json(), indent=2) + "\n")
-    path = GOLDEN / f"{case}.json"
-    if os.environ.get("ASCII_HYDRA_REMAKE_GOLDEN"):
-        path.write_text(made, encoding="utf-8")
-    assert made == path.read_text(encoding="utf-8")
+    made = made_readable(asked(run_of(*CASES[case])))
+    assert made == golden(case, made)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import subprocess
-import sys
 import textwrap
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 import dagster as dg
 import psutil
@@ -32,75 +25,25 @@ from ascii_hydra.engines.pipes_folder import PipesFolder
 from ascii_hydra.engines.s3_store import S3Store
 from ascii_hydra.rehearsal.clock import RehearsalClock
 from ascii_hydra.rehearsal.started import started
+from tests.asset_runs import Ended, ran
+from tests.orchestrator import Orchestrator, orchestrators
+from tests.rehearsal_cloud import GOOD, PIPES, SPEED, RehearsalCloud, asked, place_of
+from tests.waiting import until
 
 BUCKET = "tests"
 ROOT = f"s3://{BUCKET}/ascii_hydra"
-PIPES = """
-import os, sys, time
-from dagster_pipes import PipesCliArgsParamsLoader
-from ascii_hydra.step.folder_messages import opened_pipes
-def opened():
-    return opened_pipes(PipesCliArgsParamsLoader())
-"""
-GOOD = """
-with opened() as context:
-    context.report_asset_materialization(metadata={"me": sys.argv[1]})
-"""
-SPEED = 3_000.0
 
 
-def until(condition: Callable[[], object], within_s: float = 30.0) -> None:
-    """Wait for something that another process does."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-
-
-@dataclass
-class Cloud:
+class Cloud(RehearsalCloud):
     """The rehearsal cloud of these tests."""
-
-    url: str
-
-    @property
-    def place(self) -> Place:
-        return Place("us-east-1", self.url, path_style=True, rehearsal=True)
-
-    @property
-    def clock(self) -> RehearsalClock:
-        return RehearsalClock(self.url)
 
     @cached_property
     def emr(self) -> Any:
         return aws_client("emr", self.place)
 
-    @cached_property
-    def s3(self) -> Any:
-        return aws_client("s3", self.place)
-
     def keys(self, prefix: str) -> list[str]:
         found = self.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"ascii_hydra/{prefix}")
         return [one["Key"] for one in found.get("Contents", ())]
-
-    def behave(self, *faults: dict[str, Any], **config: Any) -> None:
-        """From now on; what is not named is as usual in these tests."""
-        usual = {"speed": SPEED, "provisioning_seconds": 210, "step_minutes": None}
-        self._put("config", {**usual, **config})
-        self._put("faults", list(faults))
-
-    def calls(self, operation: str) -> int:
-        """How often an operation has been called since the last `forget`."""
-        return sum(one["operation"] == operation for one in self._get("calls")) - self._seen.get(
-            operation, 0
-        )
-
-    _seen: dict[str, int] = field(default_factory=dict)
-
-    def forget(self) -> None:
-        self._seen = {}
-        for one in self._get("calls"):
-            self._seen[one["operation"]] = self._seen.get(one["operation"], 0) + 1
 
     def alive(self) -> list[str]:
         """Clusters that nobody has told to end."""
@@ -108,7 +51,7 @@ class Cloud:
 
     def ended(self) -> bool:
         """No cluster is left, not even one that is on its way out."""
-        return not self._get("alive")
+        return not asked(self.url, "alive")
 
     def clusters(self, name: str) -> list[dict[str, Any]]:
         """All that have this in their names, the newest first."""
@@ -116,16 +59,6 @@ class Cloud:
 
     def steps(self, cluster_id: str) -> list[dict[str, Any]]:
         return self.emr.list_steps(ClusterId=cluster_id)["Steps"]
-
-    def _get(self, name: str) -> Any:
-        with urlopen(f"{self.url}/_rehearsal/{name}", timeout=10) as reply:
-            return json.load(reply)
-
-    def _put(self, name: str, body: Any) -> None:
-        data = json.dumps(body).encode()
-        urlopen(
-            Request(f"{self.url}/_rehearsal/{name}", data=data, method="PUT"), timeout=10
-        ).close()
 
 
 @pytest.fixture(scope="session")
@@ -168,41 +101,6 @@ def _java() -> list[psutil.Process]:
 
 
 @dataclass
-class Ended:
-    """One asset's end, as Dagster recorded it."""
-
-    result: dg.ExecuteInProcessResult
-    asset: str
-    logged: list[str]
-    handles: list[dict[str, str]]
-
-    @property
-    def green(self) -> bool:
-        return self.result.success
-
-    @property
-    def materialized(self) -> dict[str, object]:
-        """The one materialisation's metadata, as plain values."""
-        (made,) = self.result.asset_materializations_for_node(self.asset)
-        return {key: value.value for key, value in made.metadata.items()}
-
-    @property
-    def _failure(self):
-        (event,) = [e for e in self.result.all_events if e.is_step_failure]
-        return event.step_failure_data
-
-    @property
-    def cause(self) -> str:
-        assert self.result.asset_materializations_for_node(self.asset) == []
-        data = self._failure.user_failure_data
-        return data.description if data is not None else self._failure.error.to_string()
-
-    @property
-    def evidence(self) -> dict[str, str]:
-        return {k: str(v.value) for k, v in self._failure.user_failure_data.metadata.items()}
-
-
-@dataclass
 class Bench:
     """Makes requests and runs them as assets."""
 
@@ -234,25 +132,7 @@ class Bench:
         **settings: Any,
     ) -> Ended:
         """Run a request as an asset of its step's name."""
-        client = client or self.client()
-
-        @dg.asset(name=request.step, **settings)
-        def made(context):
-            return client.run(context=context, request=request).get_results()
-
-        with instance or dg.DagsterInstance.ephemeral() as used:
-            result = dg.materialize([made], instance=used, raise_on_error=False)
-            records = used.all_logs(result.run_id)
-        handles = [
-            {
-                key: str(value.value)
-                for key, value in one.dagster_event.engine_event_data.metadata.items()
-            }
-            for one in records
-            if one.dagster_event is not None and one.dagster_event.is_engine_event
-        ]
-        handles = [one for one in handles if "emr/cluster_id" in one]
-        return Ended(result, request.step, [one.user_message for one in records], handles)
+        return ran(client or self.client(), request, instance, **settings)
 
 
 def request(
@@ -324,82 +204,15 @@ def bench(cloud: Cloud) -> Bench:
     return Bench(cloud)
 
 
-ORCHESTRATOR = """
-import sys
-import dagster as dg
-from ascii_hydra.aws.client import Place
-from ascii_hydra.engines.emr.client import EmrClient
-from ascii_hydra.rehearsal.clock import RehearsalClock
-from tests.emr.conftest import request
-
-url, name, source, home, parent = sys.argv[1:]
-
-@dg.asset(name=name)
-def made(context):
-    place = Place("us-east-1", url, path_style=True, rehearsal=True)
-    client = EmrClient(clock=RehearsalClock(url), tell=lambda line: print(line, flush=True))
-    return client.run(context=context, request=request(place, name, source)).get_results()
-
-job = dg.define_asset_job("job")
-defs = dg.Definitions(assets=[made], jobs=[job], executor=dg.in_process_executor)
-
-if __name__ == "__main__":
-    from dagster._core.execution.api import execute_run_iterator
-    from dagster._core.definitions.job_base import InMemoryJob
-    job = defs.resolve_job_def("job")
-    with dg.DagsterInstance.from_ref(dg._core.instance.ref.InstanceRef.from_dir(home)) as instance:
-        again = {"parent_run_id": parent, "root_run_id": parent} if parent else {}
-        if parent:  # as the next start does with a run whose process is gone
-            instance.report_run_failed(instance.get_run_by_id(parent))
-        run = instance.create_run_for_job(job_def=job, **again)
-        print("RUN", run.run_id, flush=True)
-        for event in execute_run_iterator(InMemoryJob(job), run, instance):
-            pass
-        print("ENDED", instance.get_run_by_id(run.run_id).status.value, flush=True)
-"""
-
-
-@dataclass
-class Orchestrator:
-    """Another process that runs one step through Dagster, to be interrupted or killed."""
-
-    process: subprocess.Popen[str]
-    lines: list[str] = field(default_factory=list)
-
-    def said(self, text: str) -> str | None:
-        return next((one for one in self.lines if text in one), None)
-
-
 @pytest.fixture
 def orchestrator(cloud: Cloud, tmp_path: Path) -> Iterator[Callable[..., Orchestrator]]:
-    made: list[Orchestrator] = []
-    (tmp_path / "home").mkdir()
+    with orchestrators(__name__, cloud.url, tmp_path / "home") as start:
+        yield start
 
-    def start(name: str, source: str = GOOD, parent: str = "") -> Orchestrator:
-        program = tmp_path / "orchestrator.py"
-        program.write_text(ORCHESTRATOR)
-        words = [cloud.url, name, source, str(tmp_path / "home"), parent]
-        process = subprocess.Popen(
-            [sys.executable, str(program), *words],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        one = Orchestrator(process)
-        made.append(one)
 
-        def read() -> None:
-            assert process.stdout is not None
-            for line in process.stdout:
-                one.lines.append(line.rstrip())
-
-        threading.Thread(target=read, daemon=True).start()
-        return one
-
-    yield start
-    for one in made:
-        one.process.kill()
-        one.process.wait(10)
-        sys.stdout.write("\n".join(one.lines) + "\n")  # shown if the test has failed
+def orchestrated(
+    url: str, name: str, source: str, tell: Callable[[str], None]
+) -> tuple[EmrClient, EmrRequest]:
+    """What an orchestrator runs."""
+    client = EmrClient(clock=RehearsalClock(url), tell=tell)
+    return client, request(place_of(url), name, source)

@@ -18,7 +18,8 @@ from ascii_hydra.engines.payload import Libraries, Upload
 from ascii_hydra.engines.payload_upload import ensure_uploaded
 from ascii_hydra.engines.pipes_folder import FolderContextInjector, PipesFolder
 from ascii_hydra.engines.s3_store import S3Store
-from tests.emr.conftest import BUCKET, ROOT, _java, until
+from tests.emr.conftest import BUCKET, ROOT, _java
+from tests.waiting import until
 
 # What an unwilling driver does: it goes on whatever happens in it, and writes.
 STUBBORN = """

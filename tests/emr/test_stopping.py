@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.emr.conftest import until
+from tests.waiting import until
 
 OPENED = "successfully opened dagster pipes"
 LONG = """

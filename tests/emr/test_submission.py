@@ -18,7 +18,8 @@ from ascii_hydra.engines.identity import Identity
 from ascii_hydra.engines.pipes_folder import FolderContextInjector, FolderReader, PipesFolder
 from ascii_hydra.engines.s3_store import S3Store
 from ascii_hydra.step.folder_messages import FOLDER_KEY
-from tests.emr.conftest import ROOT, until
+from tests.emr.conftest import ROOT
+from tests.waiting import until
 
 TOKEN = "0123456789ab"
 REFUSED = {"target": "cluster", "effect": "validation_error"}

@@ -15,7 +15,8 @@ import pytest
 from ascii_hydra.aws.client import Place
 from ascii_hydra.catalogue import InstanceType, instance_types, matching, size_rank
 from ascii_hydra.catalogue.live import live_instances
-from ascii_hydra.config.schema import Architecture, CatalogueSource, InstanceFilters
+from ascii_hydra.config.choices import Architecture, CatalogueSource
+from ascii_hydra.config.cluster_schema import InstanceFilters
 from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.request import request
 from ascii_hydra.engines.step_run import planned_run

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from ascii_hydra.config.schema import Architecture, CatalogueSource, EmrEngine
+from ascii_hydra.config.choices import Architecture, CatalogueSource
+from ascii_hydra.config.engine_schema import EmrEngine
 from ascii_hydra.engines.request import request_notices, request_problems
 from ascii_hydra.report.plan import computing
-from tests.emr_request.asking import filtered, problems_of, settled, told
+from tests.emr_request.asking import filtered, settled, told
+from tests.request_asking import problems_of
 
 OTHERWISE = "Choose another, or say cluster.keeps_promise=false: comparisons then tell it."
 

@@ -8,9 +8,7 @@ After a change that is meant, remake the files and read the difference:
 from __future__ import annotations
 
 import json
-import os
 import re
-from pathlib import Path
 
 import botocore.session
 import pytest
@@ -18,8 +16,8 @@ from botocore.serialize import create_serializer
 
 from ascii_hydra.report.plan import compact_json
 from tests.emr_request.asking import asked, run_of
+from tests.golden_files import golden, readable
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 CASES = {
     "emr_small": ["cluster=small"],
     "emr_medium": ["cluster=medium"],
@@ -51,22 +49,14 @@ CASES = {
 }
 
 
-def readable(text: str) -> str:
-    """Without what changes with every change to the step runtime, a script or the configuration."""
-    text = re.sub(r"/payload/[0-9a-f]{16}/", "/payload/<hash>/", text)
-    text = re.sub(r"<token> [0-9a-f]{12}\"", '<token> <config>"', text)
-    return re.sub(
-        r'("Key": "ascii_hydra/config",\s*"Value": )"[0-9a-f]{12}"', r'\1"<config>"', text
-    )
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_the_request_is_the_golden_one(case: str) -> None:
-    made = readable(json.dumps(asked(run_of(*CASES[case])).as_json(), indent=2) + "\n")
-    path = GOLDEN / f"{case}.json"
-    if os.environ.get("ASCII_HYDRA_REMAKE_GOLDEN"):
-        path.write_text(made, encoding="utf-8")
-    assert made == path.read_text(encoding="utf-8")
+    made = re.sub(
+        r'("Key": "ascii_hydra/config",\s*"Value": )"[0-9a-f]{12}"',
+        r'\1"<config>"',
+        readable(asked(run_of(*CASES[case]))),
+    )
+    assert made == golden(case, made)
 
 
 @pytest.mark.parametrize("case", CASES)

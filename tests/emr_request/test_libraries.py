@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ascii_hydra.config.choices import Architecture
 from ascii_hydra.config.problems import ConfigError
-from ascii_hydra.config.schema import Architecture
 from ascii_hydra.engines.libraries import archive_upload, built, pinned
 from ascii_hydra.engines.payload import Libraries
 from tests.emr_request.asking import asked, run_of

@@ -8,12 +8,10 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import dagster as dg
 import psutil
 import pytest
 
@@ -22,6 +20,7 @@ from ascii_hydra.engines.local_request import LocalRequest, local_conf
 from ascii_hydra.engines.process_tree import MARK
 from ascii_hydra.engines.pyspark import LocalSparkClient
 from ascii_hydra.engines.spark_launch import Installation
+from tests.asset_runs import Ended, ran
 
 PIPES = """
 import os, signal, subprocess, sys, time
@@ -55,52 +54,11 @@ def marked_processes() -> list[psutil.Process]:
     return found
 
 
-def until(condition: Callable[[], object], within_s: float = 15.0) -> None:
-    """Wait for something that another process does."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-
-
 @pytest.fixture(autouse=True)
 def nothing_left_running() -> Iterator[None]:
     yield
     spark_jvm.close_all()
     assert [process.cmdline()[:8] for process in marked_processes()] == []
-
-
-@dataclass
-class Ended:
-    """One asset's end, as Dagster recorded it."""
-
-    result: dg.ExecuteInProcessResult
-    asset: str
-    logged: list[str] = field(default_factory=list)
-
-    @property
-    def green(self) -> bool:
-        return self.result.success
-
-    @property
-    def materialized(self) -> dict[str, object]:
-        """The one materialisation's metadata, as plain values."""
-        (made,) = self.result.asset_materializations_for_node(self.asset)
-        return {key: value.value for key, value in made.metadata.items()}
-
-    @property
-    def _failure(self):
-        (event,) = [e for e in self.result.all_events if e.is_step_failure]
-        return event.step_failure_data
-
-    @property
-    def cause(self) -> str:
-        assert self.result.asset_materializations_for_node(self.asset) == []
-        return self._failure.user_failure_data.description
-
-    @property
-    def evidence(self) -> dict[str, str]:
-        return {k: str(v.value) for k, v in self._failure.user_failure_data.metadata.items()}
 
 
 @dataclass
@@ -151,15 +109,7 @@ class Bench:
     def run(self, request: LocalRequest, client=None, instance=None, checks=()) -> Ended:
         """Run a request as an asset of its step's name."""
         client = client or LocalSparkClient(sink=self.sink)
-
-        @dg.asset(name=request.step, check_specs=list(checks))
-        def made(context):
-            return client.run(context=context, request=request).get_results()
-
-        with instance or dg.DagsterInstance.ephemeral() as used:
-            result = dg.materialize([made], instance=used, raise_on_error=False)
-            logged = [r.user_message for r in used.all_logs(result.run_id)]
-        return Ended(result, request.step, logged)
+        return ran(client, request, instance, check_specs=list(checks))
 
 
 @pytest.fixture

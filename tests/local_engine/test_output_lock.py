@@ -11,8 +11,9 @@ import pytest
 
 from ascii_hydra.engines.output_lock import local_folder
 from ascii_hydra.engines.pyspark import LocalSparkClient
+from tests.waiting import until
 
-from .conftest import marked_processes, until
+from .conftest import marked_processes
 
 
 @pytest.fixture(autouse=True)

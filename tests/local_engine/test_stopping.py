@@ -15,8 +15,9 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 
 from ascii_hydra.engines.process_tree import ProcessTree
 from ascii_hydra.engines.pyspark import LocalSparkClient
+from tests.waiting import until
 
-from .conftest import marked_processes, until
+from .conftest import marked_processes
 
 # A child that is deaf to SIGINT and SIGTERM, and a grandchild that also left its session and lost
 # its parent.

@@ -14,8 +14,9 @@ import pytest
 from ascii_hydra.engines import own_folder, spark_jvm
 from ascii_hydra.engines.process_tree import MARK
 from ascii_hydra.engines.pyspark import LocalSparkClient
+from tests.waiting import until
 
-from .conftest import marked_processes, until
+from .conftest import marked_processes
 
 pytestmark = pytest.mark.usefixtures("archive")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "ascii_hydra"
 ORDER = (
-    *("step", "config", "dagster_home", "aws", "databricks", "catalogue", "engines", "rehearsal"),
-    *("outcome", "report", "assets"),
+    *("step", "config", "dagster_home", "aws", "databricks", "catalogue", "costs", "engines"),
+    *("rehearsal", "outcome", "report", "assets"),
 )
 ENTRY_POINTS = ("sweep", "task", "cli", "serve", "definitions", "__main__")
 

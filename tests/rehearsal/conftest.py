@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -11,17 +10,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 import boto3
 import psutil
 import pytest
 from botocore.config import Config
 
-from ascii_hydra.config.schema import FaultEffect, FaultRule, RehearsalConfig
+from ascii_hydra.config.choices import FaultEffect
+from ascii_hydra.config.schema import FaultRule, RehearsalConfig
 from ascii_hydra.rehearsal.settings import as_json
 from ascii_hydra.rehearsal.started import started
 from tests.rehearsal.workspace import Workspace, client
+from tests.rehearsal_cloud import asked, tell
+from tests.waiting import until
 
 REGION = "us-east-1"
 BUCKET = "rehearsed"
@@ -83,13 +84,10 @@ class Rehearsed:
     # --- its own addresses
 
     def get(self, name: str) -> Any:
-        with urlopen(f"{self.url}/_rehearsal/{name}", timeout=30) as reply:
-            return json.load(reply)
+        return asked(self.url, name)
 
     def put(self, name: str, told: Any) -> None:
-        request = Request(f"{self.url}/_rehearsal/{name}", json.dumps(told).encode(), method="PUT")
-        with urlopen(request, timeout=30):
-            pass
+        tell(self.url, name, told)
 
     def configure(self, **settings: Any) -> None:
         self.put("config", as_json(replace(FAST, **settings)))
@@ -151,11 +149,7 @@ class Rehearsed:
         return list(self.emr.list_steps(ClusterId=cluster)["Steps"][::-1])
 
     def until(self, condition: Callable[[], Any], within_s: float = 60.0) -> Any:
-        deadline = time.monotonic() + within_s
-        while not (found := condition()):
-            assert time.monotonic() < deadline, "it did not happen in time"
-            time.sleep(0.02)
-        return found
+        return until(condition, within_s)
 
     def until_state(self, cluster: str, *states: str) -> Any:
         wanted = states or ("TERMINATED", "TERMINATED_WITH_ERRORS")
@@ -193,17 +187,24 @@ def step_processes() -> list[str]:
             line = " ".join(process.cmdline())
         except psutil.Error:
             continue
-        if "application_" in line or "/run_" in line:
+        if _is_step(line):
             found.append(line[:600])
     return found
 
 
+def _is_step(line: str) -> bool:
+    """Whether a process's command line is of a step on EMR or Databricks."""
+    return "application_" in line or "/run_" in line
+
+
 def drivers() -> list[psutil.Process]:
-    """The JVMs of steps whose Python has been started."""
+    """The JVMs of steps whose Python has been started. Tests of other features may have left a JVM
+    in this process, of the local engine, for the next step."""
     found = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
-            if process.name() == "java" and process.children():
+            line = " ".join(process.cmdline())
+            if process.name() == "java" and _is_step(line) and process.children():
                 found.append(process)
     return found
 

@@ -7,12 +7,13 @@ import time
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 
+from ascii_hydra.config.choices import FaultEffect
 from ascii_hydra.config.faults import (
     DATABRICKS_EFFECTS,
     EFFECTS,
     impossible_fault,
 )
-from ascii_hydra.config.schema import FaultEffect, FaultRule
+from ascii_hydra.config.schema import FaultRule
 from ascii_hydra.rehearsal.faults import Faults
 from tests.rehearsal.conftest import (
     BUCKET,

@@ -16,7 +16,8 @@ from urllib.request import Request, urlopen
 import psutil
 import pytest
 
-from ascii_hydra.config.schema import FaultEffect, FaultRule, RehearsalConfig
+from ascii_hydra.config.choices import FaultEffect
+from ascii_hydra.config.schema import FaultRule, RehearsalConfig
 from ascii_hydra.rehearsal.settings import as_json, from_json
 from ascii_hydra.rehearsal.started import RehearsalError, started
 from tests.rehearsal.conftest import BUCKET, FAST, Rehearsed

@@ -23,8 +23,9 @@ from databricks.sdk.errors import (
 )
 from databricks.sdk.service.workspace import ImportFormat
 
+from ascii_hydra.config.choices import FaultEffect
 from ascii_hydra.config.faults import DATABRICKS_OPERATIONS
-from ascii_hydra.config.schema import FaultEffect, FaultRule
+from ascii_hydra.config.schema import FaultRule
 from tests.rehearsal.conftest import Rehearsed
 from tests.rehearsal.workspace import CLUSTER, POOL, VOLUME, Workspace, client
 

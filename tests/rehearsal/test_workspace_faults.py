@@ -83,6 +83,25 @@ def test_without_spot_capacity_there_is_a_fallback(cloud: Rehearsed, workspace: 
     assert termination(run)[0] == "CLOUD_FAILURE"
 
 
+@pytest.mark.parametrize(
+    ("availability", "ended"), [("SPOT", "CLOUD_FAILURE"), ("ON_DEMAND", "SUCCESS")]
+)
+def test_a_pool_on_spot_has_no_fallback(
+    cloud: Rehearsed, workspace: Workspace, availability: str, ended: str
+) -> None:
+    body = {
+        "instance_pool_name": availability,
+        "node_type_id": CLUSTER["node_type_id"],
+        "aws_attributes": {"availability": availability},
+    }
+    pool = workspace.call("POST", "2.0/instance-pools/create", body=body)["instance_pool_id"]
+    spec = {key: one for key, one in CLUSTER.items() if key in ("spark_version", "num_workers")}
+    cloud.goes_wrong("cluster", "no_capacity", code="SPOT", times=1)
+    run = workspace.ended(workspace.body(task_new_cluster={**spec, "instance_pool_id": pool}))
+    assert termination(run)[0] == ended
+    workspace.sdk.instance_pools.delete(pool)
+
+
 def test_a_run_waits_in_a_queue(cloud: Rehearsed, workspace: Workspace) -> None:
     cloud.goes_wrong("step", "queued", seconds=3600)
     body = workspace.body(QUICK)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from ascii_hydra.aws.client import Place, aws_client
 from ascii_hydra.config.schema import RehearsalConfig
 from ascii_hydra.databricks.workspace import Workspace, workspace_client
 from ascii_hydra.rehearsal.started import started
+from tests.rehearsal_cloud import asked, place_of
 
 
 @dataclass
@@ -29,11 +29,10 @@ class Cloud:
 
     @property
     def place(self) -> Place:
-        return Place("us-east-1", self.url, path_style=True, rehearsal=True)
+        return place_of(self.url)
 
     def asked(self, path: str) -> Any:
-        with urllib.request.urlopen(f"{self.url}/_rehearsal/{path}", timeout=10) as reply:
-            return json.load(reply)
+        return asked(self.url, path)
 
     def clusters(self) -> list[dict[str, Any]]:
         """Every cluster there ever was, oldest first."""

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from dagster import Failure, MetadataValue, PipesClient, PipesSession, open_pipes_session
+from dagster import Failure, MetadataValue, PipesSession
 from dagster._core.pipes.client import PipesClientCompletedInvocation
 from dagster_pipes import PipesExtras
 
-from ascii_hydra.engines.clock import Clock, SystemClock
+from ascii_hydra.engines.cloud_client import CloudClient, folder_session
 from ascii_hydra.engines.databricks.api import Databricks
 from ascii_hydra.engines.databricks.databricks_request import DatabricksRequest
 from ascii_hydra.engines.databricks.ending import Left
@@ -41,10 +41,9 @@ from ascii_hydra.engines.databricks.waiting import waited
 from ascii_hydra.engines.databricks.watcher import Look
 from ascii_hydra.engines.databricks_errors import DATABRICKS_FAULTS, fault_of
 from ascii_hydra.engines.identity import identity_of, is_retry
-from ascii_hydra.engines.interrupts import deferred_interrupts
 from ascii_hydra.engines.payload_upload import ensure_uploaded
 from ascii_hydra.engines.pipes_arguments import bootstrap_words
-from ascii_hydra.engines.pipes_folder import FolderContextInjector, FolderReader, PipesFolder
+from ascii_hydra.engines.pipes_folder import FolderContextInjector, FolderReader
 from ascii_hydra.engines.pipes_reader import Report
 from ascii_hydra.engines.pipes_run import (
     Context,
@@ -64,49 +63,19 @@ _OUTPUT_PATIENCE_S = 60.0
 _TRACE_LINES = 40
 
 
-class DatabricksClient(PipesClient):
-    """Runs steps on Databricks. It keeps no state: several threads may share one.
+class DatabricksClient(CloudClient[DatabricksRequest]):
+    """Runs steps on Databricks."""
 
-    Args:
-        clock: time in the cloud.
-        stop: once set, running steps are cancelled and DagsterExecutionInterruptedError is raised.
-        tell: takes a line for people at every change of a state.
-        launch_id: names the runs that share pools; by default each run is on its own.
-    """
-
-    def __init__(
+    def _ran(
         self,
-        *,
-        clock: Clock | None = None,
-        stop: threading.Event | None = None,
-        tell: Callable[[str], None] = lambda _line: None,
-        launch_id: str | None = None,
-    ) -> None:
-        self._clock = clock or SystemClock()
-        self._stop = stop or threading.Event()
-        self._tell = tell
-        self._launch_id = launch_id
-
-    def run(  # type: ignore[override]
-        self,
-        *,
         context: Context,
         request: DatabricksRequest,
-        extras: PipesExtras | None = None,
+        extras: PipesExtras | None,
+        launch: str,
+        stop: threading.Event,
     ) -> PipesClientCompletedInvocation:
-        """Run one step to its end.
-
-        The results are what the step reported; an asset it did not speak of counts as
-        materialised, since the step is known to have succeeded.
-
-        Raises dagster.Failure if the step failed, and DagsterExecutionInterruptedError (or
-        whatever the handler of a signal raises) if it was interrupted; by then what was started
-        has been ended.
-        """
-        with deferred_interrupts(self._stop) as stop:
-            api = Databricks(request.workspace, self._clock, stop, context.log.warning)
-            launch = self._launch_id or context.run.run_id
-            return _Run(context, request, api, launch, self._tell).invocation(extras)
+        api = Databricks(request.workspace, self._clock, stop, context.log.warning)
+        return _Run(context, request, api, launch, self._tell).invocation(extras)
 
 
 class _Run:
@@ -181,33 +150,26 @@ class _Run:
             uri: of the messages of the run that is taken over; None to submit one.
             extras: for the step.
         """
-        log, nonce = self._context.log, secrets.token_hex(4)
+        nonce = secrets.token_hex(4)
         if uri is None:
             # A folder that no other run has: by it, what is submitted here is known, and its
             # messages are no other's. Beside the others': the folder of folders would be left when
             # it is empty.
             base = self._request.of(self._identity).messages_uri.rstrip("/")
             uri = f"{base}-{nonce}"
-        folder = PipesFolder(self._store, uri)
-        injector = FolderContextInjector(folder, log.warning, adopted=self._job.adopted)
-        reader = FolderReader(folder, log.warning)
-        with open_pipes_session(
-            context=self._context,
-            context_injector=injector,
-            message_reader=reader,
-            extras=extras,
-        ) as session:
-            evidence = self._attempt(bootstrap_words(session), nonce, reader, injector)
-            report = reader.drain()
-            if reader.fault is not None:
-                raise reader.fault
+        with folder_session(
+            self._context, self._store, uri, extras, adopted=self._job.adopted
+        ) as opened:
+            bootstrap = bootstrap_words(opened.session)
+            evidence = self._attempt(bootstrap, nonce, opened.reader, opened.injector)
+        report = opened.reader.report
         evidence = replace(
             evidence,
             opened=report.opened,
             closed=report.closed,
             exception=reported_exception(report),
         )
-        return evidence, session, report
+        return evidence, opened.session, report
 
     def _attempt(
         self,

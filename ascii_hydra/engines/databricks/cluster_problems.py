@@ -10,13 +10,10 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
 from ascii_hydra.catalogue import InstanceType, instance_types
+from ascii_hydra.config.choices import Architecture, DataSecurityMode
+from ascii_hydra.config.cluster_schema import DatabricksCluster
+from ascii_hydra.config.engine_schema import DatabricksEngine
 from ascii_hydra.config.problems import Problem, one_of
-from ascii_hydra.config.schema import (
-    Architecture,
-    DatabricksCluster,
-    DatabricksEngine,
-    DataSecurityMode,
-)
 from ascii_hydra.config.settle import StepSettings
 from ascii_hydra.engines.databricks.cluster_spec import (
     SMALLEST_HDD_GIB,

@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ascii_hydra.catalogue import InstanceType
-from ascii_hydra.config.schema import (
-    DatabricksCluster,
-    DatabricksEngine,
-    DataSecurityMode,
-    ReuseCluster,
-)
+from ascii_hydra.config.choices import DataSecurityMode, ReuseCluster
+from ascii_hydra.config.cluster_schema import DatabricksCluster
+from ascii_hydra.config.engine_schema import DatabricksEngine
 from ascii_hydra.config.settle import StepSettings
 from ascii_hydra.engines.databricks.databricks_request import DRIVER_POOL, POOL
 from ascii_hydra.engines.databricks.staging import Staging, staging_of

@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ascii_hydra.config.cluster_schema import DatabricksCluster
+from ascii_hydra.config.engine_schema import DatabricksEngine
 from ascii_hydra.config.problems import ConfigError, Problem
-from ascii_hydra.config.schema import DatabricksCluster, DatabricksEngine
 from ascii_hydra.engines.databricks.cluster_config import OUR_TAGS
 from ascii_hydra.engines.databricks.cluster_problems import cluster_problems, named_type_problems
 from ascii_hydra.engines.databricks.cluster_spec import (

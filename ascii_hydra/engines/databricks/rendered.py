@@ -14,8 +14,10 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from ascii_hydra.aws.place import place_of
 from ascii_hydra.catalogue import InstanceType, instance_types
+from ascii_hydra.config.choices import Architecture, Endpoint
+from ascii_hydra.config.cluster_schema import DatabricksCluster
+from ascii_hydra.config.engine_schema import DatabricksEngine
 from ascii_hydra.config.problems import ConfigError, Problem
-from ascii_hydra.config.schema import Architecture, DatabricksCluster, DatabricksEngine, Endpoint
 from ascii_hydra.config.settle import StepSettings
 from ascii_hydra.databricks.workspace import workspace_of
 from ascii_hydra.engines.databricks.cluster_config import cluster_config_problems, merged_cluster

@@ -11,9 +11,8 @@ from ascii_hydra.engines.databricks.job import Job
 from ascii_hydra.engines.databricks.states import WAITING, Stage, state_of, task_of, work_of
 from ascii_hydra.engines.databricks.watcher import Look, watched_run
 from ascii_hydra.engines.pipes_folder import FolderReader
+from ascii_hydra.engines.watched import looks
 from ascii_hydra.engines.wording import duration_words, shortened
-
-_TICK_S = 0.1
 
 
 def waited(
@@ -42,32 +41,18 @@ def waited(
         Whatever ended the reading of its messages.
     """
     assert job.run_id is not None
-    last: Look | None = None
     begun_at: float | None = None
     with watched_run(api, job.run_id, longest_s=request.poll_s, warn=warn) as watched:
-        while True:
-            watched.news(_TICK_S)
-            if api.stop.is_set():
-                raise InterruptedError(f"{request.step} was stopped")
-            if reader.fault is not None:
-                raise reader.fault
-            if reader.report.opened:
-                watched.open()
-            if reader.closed.is_set():
-                watched.close()
-            look = watched.look
-            if look is not None and look is not last:
-                last = look
-                see(look)
-                if state_of(look.run).stage is Stage.ended:
-                    return look, None
-                if begun_at is None and (reader.report.opened or _works(look.run)):
-                    begun_at = _began_at(look)
-                own = limit_passed(look, begun_at, job.submitted_at, request)
-                if own is not None:
-                    return look, own
-            if watched.fault is not None:
-                raise watched.fault
+        for look in looks(watched, reader, api.stop, request.step):
+            see(look)
+            if state_of(look.run).stage is Stage.ended:
+                return look, None
+            if begun_at is None and (reader.report.opened or _works(look.run)):
+                begun_at = _began_at(look)
+            own = limit_passed(look, begun_at, job.submitted_at, request)
+            if own is not None:
+                return look, own
+    raise AssertionError("looks end by raising alone")
 
 
 def limit_passed(

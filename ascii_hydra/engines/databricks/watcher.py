@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import random
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from databricks.sdk.errors import NotFound
 
-from ascii_hydra.databricks.workspace import Workspace
 from ascii_hydra.engines.calls import CallFault
 from ascii_hydra.engines.calls import pause_s as pause_after
 from ascii_hydra.engines.databricks.api import PAGE, Databricks
 from ascii_hydra.engines.databricks.states import Stage, work_of
 from ascii_hydra.engines.databricks_errors import DATABRICKS_FAULTS, LOG_IN_AGAIN, fault_of
-from ascii_hydra.engines.watched import Watched, WatchingFailedError
+from ascii_hydra.engines.watched import Watched, Watcher, watching
 
 _OUTAGE_S = 15 * 60.0
 # Workspaces under maintenance have answered 403 to what they had allowed, for some minutes
@@ -57,52 +55,26 @@ class _Failing:
     failures: int = 0
 
 
-class _WorkspaceWatch:
-    """A thread that looks at the runs of one workspace."""
+class _WorkspaceWatcher(Watcher[Look]):
+    """Looks at the runs of one workspace."""
 
     def __init__(self, api: Databricks) -> None:
+        super().__init__(api.clock, "databricks-watcher")
         self._api = api
-        self._wake = threading.Event()
         self._begun_at: dict[RunWatch, float] = {}
         self._failing: dict[RunWatch, _Failing] = {}
         self._outages = 0
-        self.watched: list[RunWatch] = []
 
-    def start(self) -> None:
-        threading.Thread(target=self._run, name="databricks-watcher", daemon=True).start()
-
-    def wake(self) -> None:
-        self._wake.set()
-
-    def _run(self) -> None:
-        try:
-            self._look_on()
-        except BaseException as raised:  # noqa: BLE001 - raised again by those who wait
-            with _LOCK:
-                waiting, self.watched = self.watched, []
-                _forget(self)
-            for one in waiting:
-                one.fail(
-                    WatchingFailedError(f"watching it failed ({type(raised).__name__}: {raised})")
-                )
-
-    def _look_on(self) -> None:
-        while True:
-            self._wake.clear()
-            with _LOCK:
-                waiting = list(self.watched)
-                if not waiting:
-                    _forget(self)
-                    return
-            now = self._api.clock.now()
-            for kept in (self._failing, self._begun_at):
-                for gone in kept.keys() - set(waiting):
-                    kept.pop(gone)
-            pause = self._look(waiting, now)
-            if pause is None:
-                # Somewhat late, so that many are due together.
-                pause = max(0.0, min(one.due_at for one in waiting) - now) * _jitter()
-            self._api.clock.sleep(pause, self._wake)
+    def look(self, waiting: list[RunWatch], now: float) -> float:
+        """Look once at the runs that are due."""
+        for kept in (self._failing, self._begun_at):
+            for gone in kept.keys() - set(waiting):
+                kept.pop(gone)
+        pause = self._look(waiting, now)
+        if pause is not None:
+            return pause
+        # Somewhat late, so that many are due together.
+        return max(0.0, min(one.due_at for one in waiting) - now) * _jitter()
 
     def _look(self, waiting: list[RunWatch], now: float) -> float | None:
         """Look at those that are due; how long to wait until Databricks may be asked again, or
@@ -162,9 +134,9 @@ class _WorkspaceWatch:
         if fault.denied:
             borne_s = _DENIED_S
         if borne_s == 0.0:
-            self._give_up(one, f"Databricks does not tell its state ({fault.words})")
+            self.give_up(one, f"Databricks does not tell its state ({fault.words})")
         elif now - failing.since > borne_s:
-            self._give_up(
+            self.give_up(
                 one, f"Databricks has not told its state for {borne_s / 60:g} min ({fault.words})"
             )
         else:
@@ -174,12 +146,6 @@ class _WorkspaceWatch:
             if fault.expired:
                 one.warn("login", f"Databricks accepts the credentials no more: {LOG_IN_AGAIN}")
         return failing.failures
-
-    def _give_up(self, one: RunWatch, why: str) -> None:
-        with _LOCK:
-            if one in self.watched:
-                self.watched.remove(one)
-        one.fail(WatchingFailedError(why))
 
     def _unchanged(
         self, one: RunWatch, listed: Mapping[str, Mapping[str, Any]], now: float
@@ -201,7 +167,7 @@ class _WorkspaceWatch:
                 one.due_at = now + 1.0
                 return None
             words = fault_of(raised).words
-            self._give_up(
+            self.give_up(
                 one, f"Databricks does not know it any more ({words}): somebody has deleted it"
             )
             return None
@@ -235,24 +201,13 @@ class _WorkspaceWatch:
         return found
 
 
-_LOCK = threading.Lock()
-_WATCHES: dict[Workspace, _WorkspaceWatch] = {}
-
-
-def _forget(watch: _WorkspaceWatch) -> None:
-    for key, one in list(_WATCHES.items()):
-        if one is watch:
-            del _WATCHES[key]
-
-
 def _jitter() -> float:
     return random.uniform(1.0, 1.1)  # noqa: S311 - nothing secret
 
 
-@contextmanager
 def watched_run(
     api: Databricks, run_id: int, *, longest_s: float, warn: Callable[[str], None]
-) -> Iterator[RunWatch]:
+) -> AbstractContextManager[RunWatch]:
     """A run, looked at regularly until the end of the block.
 
     Args:
@@ -261,21 +216,8 @@ def watched_run(
         longest_s: longest pause between two looks, by the clock.
         warn: is told of an outage.
     """
-    with _LOCK:
-        watch = _WATCHES.get(api.workspace)
-        new = watch is None
-        if watch is None:
-            watch = _WATCHES[api.workspace] = _WorkspaceWatch(api.on_the_way_out())
-        one = RunWatch(str(run_id), longest_s, watch.wake, warn)
-        watch.watched.append(one)
-    if new:
-        watch.start()
-    else:
-        watch.wake()
-    try:
-        yield one
-    finally:
-        with _LOCK:
-            if one in watch.watched:
-                watch.watched.remove(one)
-        watch.wake()
+
+    def make() -> Watcher[Look]:
+        return _WorkspaceWatcher(api.on_the_way_out())
+
+    return watching(api.workspace, make, str(run_id), longest_s=longest_s, warn=warn)

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from dagster import Failure, MetadataValue, PipesClient, PipesSession, open_pipes_session
+from dagster import Failure, MetadataValue, PipesSession
 from dagster._core.pipes.client import PipesClientCompletedInvocation
 from dagster_pipes import PipesExtras
 
 from ascii_hydra.engines.aws_errors import AWS_FAULTS, is_final, is_transient, words
-from ascii_hydra.engines.clock import Clock, SystemClock
+from ascii_hydra.engines.cloud_client import CloudClient, folder_session
 from ascii_hydra.engines.emr.api import STARTED, Emr, state_of
 from ascii_hydra.engines.emr.cluster_logs import LogTail
 from ascii_hydra.engines.emr.emr_request import EmrRequest
@@ -28,10 +28,9 @@ from ascii_hydra.engines.emr.submission import UnclearError
 from ascii_hydra.engines.emr.waiting import waited
 from ascii_hydra.engines.emr.watcher import Look
 from ascii_hydra.engines.identity import identity_of, is_retry
-from ascii_hydra.engines.interrupts import deferred_interrupts
 from ascii_hydra.engines.payload_upload import ensure_uploaded
 from ascii_hydra.engines.pipes_arguments import bootstrap_words
-from ascii_hydra.engines.pipes_folder import FolderContextInjector, FolderReader, PipesFolder
+from ascii_hydra.engines.pipes_folder import FolderContextInjector, FolderReader
 from ascii_hydra.engines.pipes_reader import Report
 from ascii_hydra.engines.pipes_run import (
     Context,
@@ -48,49 +47,19 @@ from ascii_hydra.engines.s3_store import S3Store
 _CLUSTERS = 2
 
 
-class EmrClient(PipesClient):
-    """Runs steps on EMR. It keeps no state: several threads may share one.
+class EmrClient(CloudClient[EmrRequest]):
+    """Runs steps on EMR."""
 
-    Args:
-        clock: time in the cloud.
-        stop: once set, running steps are cancelled and DagsterExecutionInterruptedError is raised.
-        tell: takes a line for people at every change of a state.
-        launch_id: names the runs that share clusters; by default each run is on its own.
-    """
-
-    def __init__(
+    def _ran(
         self,
-        *,
-        clock: Clock | None = None,
-        stop: threading.Event | None = None,
-        tell: Callable[[str], None] = lambda _line: None,
-        launch_id: str | None = None,
-    ) -> None:
-        self._clock = clock or SystemClock()
-        self._stop = stop or threading.Event()
-        self._tell = tell
-        self._launch_id = launch_id
-
-    def run(  # type: ignore[override]
-        self,
-        *,
         context: Context,
         request: EmrRequest,
-        extras: PipesExtras | None = None,
+        extras: PipesExtras | None,
+        launch: str,
+        stop: threading.Event,
     ) -> PipesClientCompletedInvocation:
-        """Run one step to its end.
-
-        The results are what the step reported; an asset it did not speak of counts as
-        materialised, since the step is known to have succeeded.
-
-        Raises dagster.Failure if the step failed, and DagsterExecutionInterruptedError (or
-        whatever the handler of a signal raises) if it was interrupted; by then what was started
-        has been ended.
-        """
-        with deferred_interrupts(self._stop) as stop:
-            emr = Emr(request.place, self._clock, stop, context.log.warning)
-            launch = self._launch_id or context.run.run_id
-            return _Run(context, request, emr, launch, self._tell).invocation(extras)
+        emr = Emr(request.place, self._clock, stop, context.log.warning)
+        return _Run(context, request, emr, launch, self._tell).invocation(extras)
 
 
 class _Run:
@@ -165,30 +134,22 @@ class _Run:
             uri: of the messages of the step that is taken over; None to submit one.
             extras: for the step.
         """
-        log = self._context.log
-        folder = PipesFolder(self._store, self._own_folder() if uri is None else uri)
-        injector = FolderContextInjector(folder, log.warning, adopted=self._job.adopted)
-        reader = FolderReader(folder, log.warning)
-        with open_pipes_session(
-            context=self._context,
-            context_injector=injector,
-            message_reader=reader,
-            extras=extras,
-        ) as session:
+        uri = self._own_folder() if uri is None else uri
+        with folder_session(
+            self._context, self._store, uri, extras, adopted=self._job.adopted
+        ) as opened:
             now = self._emr.clock.now()
             self._identity = submitted_identity(self._identity, self._request, now)
-            request = self._request.of(self._identity, bootstrap_words(session))
-            evidence = self._attempt(request, reader, injector)
-            report = reader.drain()
-            if reader.fault is not None:
-                raise reader.fault
+            request = self._request.of(self._identity, bootstrap_words(opened.session))
+            evidence = self._attempt(request, opened.reader, opened.injector)
+        report = opened.reader.report
         evidence = replace(
             evidence,
             opened=report.opened,
             closed=report.closed,
             exception=reported_exception(report),
         )
-        return evidence, session, report
+        return evidence, opened.session, report
 
     def _own_folder(self) -> str:
         """A folder that nothing else submitted has: by it, what is submitted here is known, and its

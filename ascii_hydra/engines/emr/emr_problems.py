@@ -10,14 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ascii_hydra.catalogue import InstanceType, instance_types
+from ascii_hydra.config.choices import CatalogueSource, InstanceCollection
+from ascii_hydra.config.cluster_schema import EmrCluster, InstanceFilters
+from ascii_hydra.config.engine_schema import EmrEngine
 from ascii_hydra.config.problems import ConfigError, Problem, one_of
-from ascii_hydra.config.schema import (
-    CatalogueSource,
-    EmrCluster,
-    EmrEngine,
-    InstanceCollection,
-    InstanceFilters,
-)
 from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.emr.instances import disk_gib, worker_types
 from ascii_hydra.engines.emr.job_config import OUR_TAGS

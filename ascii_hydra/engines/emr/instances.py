@@ -7,14 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ascii_hydra.catalogue import InstanceType, matching
+from ascii_hydra.config.choices import Architecture, InstanceCollection
+from ascii_hydra.config.cluster_schema import EmrCluster, InstanceFilters
+from ascii_hydra.config.engine_schema import EmrEngine
 from ascii_hydra.config.problems import ConfigError, Problem
-from ascii_hydra.config.schema import (
-    Architecture,
-    EmrCluster,
-    EmrEngine,
-    InstanceCollection,
-    InstanceFilters,
-)
 from ascii_hydra.engines.promise import TOLERANCE
 
 _GB_PER_GIB = 1024**3 / 1000**3

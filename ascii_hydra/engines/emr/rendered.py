@@ -11,8 +11,10 @@ from typing import Any
 
 from ascii_hydra.aws.place import place_of
 from ascii_hydra.catalogue import InstanceType, instance_types
+from ascii_hydra.config.choices import Endpoint, ReuseCluster
+from ascii_hydra.config.cluster_schema import EmrCluster
+from ascii_hydra.config.engine_schema import EmrEngine
 from ascii_hydra.config.problems import ConfigError, Problem
-from ascii_hydra.config.schema import EmrCluster, EmrEngine, Endpoint, ReuseCluster
 from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.emr.instances import (
     architecture_of,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
+from ascii_hydra.config.engine_schema import EmrEngine
 from ascii_hydra.config.problems import Problem
-from ascii_hydra.config.schema import EmrEngine
 from ascii_hydra.engines.step_run import StepRun, on_a_cluster
 
 # Where the archive of libraries is unpacked, beside the driver and every executor.

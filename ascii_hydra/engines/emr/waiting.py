@@ -9,9 +9,9 @@ from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.emr.job import Job
 from ascii_hydra.engines.emr.watcher import Look, watched_step
 from ascii_hydra.engines.pipes_folder import FolderReader
+from ascii_hydra.engines.watched import looks
 from ascii_hydra.engines.wording import duration_words
 
-_TICK_S = 0.1
 # EMR tells the end of a cluster's steps some time after that of the cluster.
 _AFTERMATH_S = 120.0
 
@@ -47,27 +47,15 @@ def waited(
     with watched_step(
         emr, job.cluster_id, job.step_id, longest_s=request.poll_s, warn=warn
     ) as watched:
-        while True:
-            watched.news(_TICK_S)
-            if emr.stop.is_set():
-                raise InterruptedError(f"{request.step} was stopped")
-            if reader.fault is not None:
-                raise reader.fault
-            if reader.report.opened:
-                watched.open()
-            if reader.closed.is_set():
-                watched.close()
-            look = watched.look
-            if look is not None and look is not last:
-                _say_changes(job, last, look, say)
-                last = look
-                if state_of(look.step) in STEP_ENDED or _is_over(look):
-                    return look, None
-                own = limit_passed(look, job, request)
-                if own is not None:
-                    return look, own
-            if watched.fault is not None:
-                raise watched.fault
+        for look in looks(watched, reader, emr.stop, request.step):
+            _say_changes(job, last, look, say)
+            last = look
+            if state_of(look.step) in STEP_ENDED or _is_over(look):
+                return look, None
+            own = limit_passed(look, job, request)
+            if own is not None:
+                return look, own
+    raise AssertionError("looks end by raising alone")
 
 
 def limit_passed(look: Look, job: Job, request: EmrRequest) -> str | None:  # noqa: PLR0911

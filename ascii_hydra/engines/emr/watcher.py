@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import random
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from ascii_hydra.aws.client import Place
 from ascii_hydra.engines.aws_errors import AWS_FAULTS, LOG_IN_AGAIN, is_expired, is_transient, words
 from ascii_hydra.engines.calls import pause_s
 from ascii_hydra.engines.emr.api import STEP_ENDED, Emr, state_of
-from ascii_hydra.engines.watched import Watched, WatchingFailedError
+from ascii_hydra.engines.watched import Watched, Watcher, WatchingFailedError, watching
 
 _CLUSTER_EVERY_S = 60.0
 _OUTAGE_S = 15 * 60.0
@@ -36,79 +34,49 @@ class Look:
     cluster_at: float
 
 
-class _ClusterWatch:
-    """A thread that looks at one cluster."""
+class _ClusterWatcher(Watcher[Look]):
+    """Looks at the steps of one cluster."""
 
     def __init__(self, emr: Emr, cluster_id: str) -> None:
+        super().__init__(emr.clock, "emr-watcher")
         self._emr = emr
         self._cluster_id = cluster_id
-        self._wake = threading.Event()
         self._cluster: Mapping[str, Any] = {}
         self._cluster_at = 0.0
-        self.watched: list[Watched[Look]] = []
+        self._failures = 0
+        self._failing_since = 0.0
 
-    def start(self) -> None:
-        threading.Thread(target=self._run, name="emr-watcher", daemon=True).start()
-
-    def wake(self) -> None:
-        self._wake.set()
-
-    def _run(self) -> None:
+    def look(self, waiting: list[Watched[Look]], now: float) -> float:
+        """Look once at all steps."""
         try:
-            self._look_on()
-        except BaseException as fault:  # noqa: BLE001 - raised again by those who wait
-            with _LOCK:
-                waiting, self.watched = self.watched, []
-                _forget(self)
-            cause = (
-                fault
-                if isinstance(fault, WatchingFailedError)
-                else WatchingFailedError(f"watching it failed ({words(fault)})")
-            )
-            for one in waiting:
-                one.fail(cause)
+            self._look(waiting, now)
+        except AWS_FAULTS as fault:
+            return self._borne(fault, now)
+        self._failures = 0
+        return min(one.pause_s(now) for one in waiting) * _jitter()
 
-    def _look_on(self) -> None:
-        failures, failing_since = 0, 0.0
-        while True:
-            self._wake.clear()
-            with _LOCK:
-                waiting = list(self.watched)
-                if not waiting:
-                    _forget(self)
-                    return
-            now = self._emr.clock.now()
-            try:
-                self._look(waiting, now)
-                failures = 0
-                pause = min(one.pause_s(now) for one in waiting) * _jitter()
-            except AWS_FAULTS as fault:
-                expired = is_expired(fault)
-                if not (expired or is_transient(fault)):
-                    raise WatchingFailedError(
-                        f"EMR does not tell the state of {self._cluster_id} ({words(fault)})"
-                    ) from fault
-                if failures == 0:
-                    failing_since = now
-                self._warn(f"EMR cannot be asked at the moment ({words(fault)}); asking again")
-                if expired:
-                    self._emr.renew()
-                    self._warn(f"AWS accepts the credentials no more: {LOG_IN_AGAIN}", "login")
-                if failures and now - failing_since > _OUTAGE_S:
-                    raise WatchingFailedError(
-                        f"EMR has not told the state of {self._cluster_id} for"
-                        f" {_OUTAGE_S / 60:g} min ({words(fault)})"
-                    ) from fault
-                failures += 1
-                pause = pause_s(failures)
-            self._emr.clock.sleep(pause, self._wake)
-
-    def _warn(self, text: str, topic: str = "outage") -> None:
-        """Tell those who wait at this moment: who began to watch may have left."""
-        with _LOCK:
-            waiting = list(self.watched)
-        for one in waiting:
-            one.warn(topic, text)
+    def _borne(self, fault: BaseException, now: float) -> float:
+        """How long to wait after a failure that may pass; others are raised."""
+        expired = is_expired(fault)
+        if not (expired or is_transient(fault)):
+            raise WatchingFailedError(
+                f"EMR does not tell the state of {self._cluster_id} ({words(fault)})"
+            ) from fault
+        if self._failures == 0:
+            self._failing_since = now
+        elif now - self._failing_since > _OUTAGE_S:
+            raise WatchingFailedError(
+                f"EMR has not told the state of {self._cluster_id} for {_OUTAGE_S / 60:g} min"
+                f" ({words(fault)})"
+            ) from fault
+        if expired:
+            self._emr.renew()
+        for one in self.waiting():  # who began to watch may have left
+            one.warn("outage", f"EMR cannot be asked at the moment ({words(fault)}); asking again")
+            if expired:
+                one.warn("login", f"AWS accepts the credentials no more: {LOG_IN_AGAIN}")
+        self._failures += 1
+        return pause_s(self._failures)
 
     def _look(self, waiting: list[Watched[Look]], now: float) -> None:
         steps = self._emr.steps(self._cluster_id, [one.key for one in waiting])
@@ -121,24 +89,13 @@ class _ClusterWatch:
             one.see(Look(now, step, self._cluster, self._cluster_at), state_of(step), now)
 
 
-_LOCK = threading.Lock()
-_WATCHES: dict[tuple[Place, str], _ClusterWatch] = {}
-
-
-def _forget(watch: _ClusterWatch) -> None:
-    for key, one in list(_WATCHES.items()):
-        if one is watch:
-            del _WATCHES[key]
-
-
 def _jitter() -> float:
     return random.uniform(0.8, 1.0)  # noqa: S311 - nothing secret
 
 
-@contextmanager
 def watched_step(
     emr: Emr, cluster_id: str, step_id: str, *, longest_s: float, warn: Callable[[str], None]
-) -> Iterator[Watched[Look]]:
+) -> AbstractContextManager[Watched[Look]]:
     """A step, looked at regularly until the end of the block.
 
     Args:
@@ -148,22 +105,8 @@ def watched_step(
         longest_s: longest pause between two looks, by the clock.
         warn: is told of an outage.
     """
-    key = (emr.place, cluster_id)
-    with _LOCK:
-        watch = _WATCHES.get(key)
-        new = watch is None
-        if watch is None:
-            watch = _WATCHES[key] = _ClusterWatch(emr, cluster_id)
-        one = Watched[Look](step_id, longest_s, watch.wake, warn)
-        watch.watched.append(one)
-    if new:
-        watch.start()
-    else:
-        watch.wake()
-    try:
-        yield one
-    finally:
-        with _LOCK:
-            if one in watch.watched:
-                watch.watched.remove(one)
-        watch.wake()
+
+    def make() -> Watcher[Look]:
+        return _ClusterWatcher(emr, cluster_id)
+
+    return watching((emr.place, cluster_id), make, step_id, longest_s=longest_s, warn=warn)

@@ -1,0 +1,1 @@
+"""What steps cost: usage times prices. Arithmetic alone; no network, no clock, no Dagster."""

@@ -1,0 +1,54 @@
+"""What is expected of a step before it runs, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ascii_hydra.costs.bill import Bill
+
+
+@dataclass(frozen=True)
+class Expected:
+    """How long one run of a step is expected to take.
+
+    Attributes:
+        run_s: its execution; None if nobody knows.
+        low_s, high_s: its spread.
+        startup_s: from the submission to the step's first moment.
+        source: where the figures are from, for people: `3 runs here`, `scaled from ...`.
+        samples: of how many runs.
+    """
+
+    run_s: float | None
+    low_s: float | None
+    high_s: float | None
+    startup_s: float
+    source: str
+    samples: int = 0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one run of a step is expected to cost.
+
+    Attributes:
+        expected: how long it takes.
+        bill: what it costs then; without its execution if nobody knows how long that is.
+        low_usd, high_usd: the spread, from that of the duration; None where it is not known.
+        usd_per_hour: what an hour of its execution costs; None if anything has no price.
+        vcpus: of all workers.
+        memory_gib: of all workers.
+    """
+
+    expected: Expected
+    bill: Bill
+    low_usd: float | None
+    high_usd: float | None
+    usd_per_hour: float | None
+    vcpus: float
+    memory_gib: float
+
+    @property
+    def usd(self) -> float | None:
+        """The whole, or None if its duration or a price is not known."""
+        return None if self.expected.run_s is None else self.bill.usd

@@ -1,0 +1,120 @@
+"""What the Pipes clients of all clouds are: a clock, a stop, and somebody to tell."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from dagster import PipesClient, PipesSession, open_pipes_session
+from dagster._core.pipes.client import PipesClientCompletedInvocation
+from dagster_pipes import PipesExtras
+
+from ascii_hydra.engines.clock import Clock, SystemClock
+from ascii_hydra.engines.interrupts import deferred_interrupts
+from ascii_hydra.engines.pipes_folder import FolderContextInjector, FolderReader, PipesFolder
+from ascii_hydra.engines.pipes_run import Context
+from ascii_hydra.engines.store import Store
+
+R = TypeVar("R")
+
+
+class CloudClient(PipesClient, ABC, Generic[R]):
+    """Runs steps in a cloud. It keeps no state: several threads may share one.
+
+    Args:
+        clock: time in the cloud.
+        stop: once set, running steps are cancelled and DagsterExecutionInterruptedError is raised.
+        tell: takes a line for people at every change of a state.
+        launch_id: names the runs that share what a launch lets them share; by default each run is
+            on its own.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        stop: threading.Event | None = None,
+        tell: Callable[[str], None] = lambda _line: None,
+        launch_id: str | None = None,
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._stop = stop or threading.Event()
+        self._tell = tell
+        self._launch_id = launch_id
+
+    def run(  # type: ignore[override]
+        self,
+        *,
+        context: Context,
+        request: R,
+        extras: PipesExtras | None = None,
+    ) -> PipesClientCompletedInvocation:
+        """Run one step to its end.
+
+        The results are what the step reported; an asset it did not speak of counts as
+        materialised, since the step is known to have succeeded.
+
+        Raises dagster.Failure if the step failed, and DagsterExecutionInterruptedError (or
+        whatever the handler of a signal raises) if it was interrupted; by then what was started
+        has been ended.
+        """
+        with deferred_interrupts(self._stop) as stop:
+            launch = self._launch_id or context.run.run_id
+            return self._ran(context, request, extras, launch, stop)
+
+    @abstractmethod
+    def _ran(
+        self,
+        context: Context,
+        request: R,
+        extras: PipesExtras | None,
+        launch: str,
+        stop: threading.Event,
+    ) -> PipesClientCompletedInvocation:
+        """Run it; interrupts only set `stop` meanwhile."""
+
+
+@dataclass(frozen=True)
+class FolderSession:
+    """A Pipes session by way of a folder that a step has to itself.
+
+    Attributes:
+        session: Dagster's.
+        reader: of the step's messages.
+        injector: of its context; told if the step could not be seen to end.
+    """
+
+    session: PipesSession
+    reader: FolderReader
+    injector: FolderContextInjector
+
+
+@contextmanager
+def folder_session(
+    context: Context, store: Store, uri: str, extras: PipesExtras | None, *, adopted: bool
+) -> Iterator[FolderSession]:
+    """Within it, a step may run; at its end, all of its messages have been read.
+
+    Args:
+        context: of the asset.
+        store: where the folder is.
+        uri: of the folder.
+        extras: for the step.
+        adopted: the step is running already and has its context.
+
+    Raises what the reading of its messages has ended with.
+    """
+    folder = PipesFolder(store, uri)
+    injector = FolderContextInjector(folder, context.log.warning, adopted=adopted)
+    reader = FolderReader(folder, context.log.warning)
+    with open_pipes_session(
+        context=context, context_injector=injector, message_reader=reader, extras=extras
+    ) as session:
+        yield FolderSession(session, reader, injector)
+        reader.drain()
+        if reader.fault is not None:
+            raise reader.fault
