@@ -16,7 +16,7 @@ LOCAL_ONLY = (
     "mode=small_dev_sample_local: reads files on this machine; engine={} cannot see them."
     " Use mode=small_dev_sample_s3, or engine=pyspark."
 )
-ROOT_KEYS = "action, cluster, endpoint, engine, launch, mode, pipeline, rehearsal"
+ROOT_KEYS = "action, cluster, endpoint, engine, launch, mode, pipeline, plan, prices, rehearsal"
 COMMON_ENGINE_KEYS = "libraries, name, region, spark_conf, timeout_minutes"
 
 
