@@ -39,14 +39,9 @@ class Ended:
 
     @property
     def cause(self) -> str:
-        """What the Failure says."""
-        return self._failure.user_failure_data.description
-
-    @property
-    def error(self) -> str:
-        """What was raised that is no Failure."""
-        assert self._failure.user_failure_data is None, self.cause
-        return self._failure.error.to_string()
+        """What the Failure says, or what was raised that is no Failure."""
+        data = self._failure.user_failure_data
+        return data.description if data is not None else self._failure.error.to_string()
 
     @property
     def evidence(self) -> dict[str, str]:
