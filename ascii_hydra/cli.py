@@ -75,7 +75,7 @@ def _outcome_code() -> int:
     from ascii_hydra.report.comparison import compared
 
     with suppress(OSError):  # the terminal may be gone
-        went_well = compared(sweep.folder, sweep.ROWS_FILE)
+        went_well = compared(sweep.folder)
         code = code or int(not went_well)
     return code
 

@@ -33,11 +33,10 @@ def dagster_home(environ: Mapping[str, str] = os.environ) -> Path:
     Raises:
         ConfigError: DAGSTER_HOME is no absolute path of a folder that can be written.
     """
-    given = environ.get(VARIABLE)
-    home = Path(given) if given else project_folder() / ".dagster_home"
+    home = _named(environ)
     if not home.is_absolute():
         raise ConfigError(
-            [Problem(f"{VARIABLE}={given}", "must be an absolute path; unset it for the default.")]
+            [Problem(f"{VARIABLE}={home}", "must be an absolute path; unset it for the default.")]
         )
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -51,6 +50,17 @@ def dagster_home(environ: Mapping[str, str] = os.environ) -> Path:
     if not os.access(home, os.W_OK):
         raise ConfigError([Problem(f"{VARIABLE}={home}", "cannot be written: check its owner.")])
     return home
+
+
+def known_home(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The folder if it is there; it is neither made nor checked."""
+    home = _named(environ)
+    return home if home.is_dir() else None
+
+
+def _named(environ: Mapping[str, str]) -> Path:
+    given = environ.get(VARIABLE)
+    return Path(given) if given else project_folder() / ".dagster_home"
 
 
 @contextmanager

@@ -74,6 +74,8 @@ class Outcome:
         virtual: the durations are of a rehearsed cloud's time, which passes faster.
         shared: what a cluster that several steps shared cost besides the steps themselves.
         resumed_from: the folder of the row that this one was taken over from.
+        estimated_usd: what the whole was expected to cost before; None if that was not known.
+        keeps_promise: every cluster keeps what its size promises.
         run_ids: Dagster's runs, in the history of `dagster_home`.
         error: what went wrong before or beside the steps.
     """
@@ -89,17 +91,29 @@ class Outcome:
     virtual: bool = False
     shared: Bill | None = None
     resumed_from: str | None = None
+    estimated_usd: float | None = None
+    keeps_promise: bool = True
     run_ids: tuple[str, ...] = ()
     dagster_home: str | None = None
     error: str | None = None
 
     @property
-    def cost_usd(self) -> float | None:
-        """What all steps cost, or None if one has no price: an unknown cost is not zero."""
-        bills = [step.bill for step in self.steps]
-        if not bills or any(one is None for one in bills):
+    def bill(self) -> Bill | None:
+        """What is known of the whole's cost; None if nothing is. A step that was not started has
+        cost nothing; any other without a bill is named as lacking."""
+        told = [one for one in self.steps if one.ending is not Ending.not_started or one.bill]
+        bills = [*(one.bill for one in told), self.shared]
+        known = [one for one in bills if one is not None]
+        if not known:
             return None
-        return together(one for one in [*bills, self.shared] if one is not None).usd
+        unknown = [f"the cost of {one.step}" for one in told if one.bill is None]
+        return together([Bill(unpriced=tuple(unknown)), *known])
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What the whole cost, or None if anything has no price: an unknown cost is not zero."""
+        whole = self.bill
+        return None if whole is None else whole.usd
 
     def written(self, folder: Path) -> Path:
         """Write result.json into a folder and return its path."""
@@ -110,7 +124,10 @@ class Outcome:
             told["cost_usd"] = step.cost_usd
         data["shared"] = None if self.shared is None else self.shared.as_json()
         data["cost_usd"] = self.cost_usd
-        path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+        # Whole or not there: a sweep is resumed from it, whatever ended the process.
+        half = path.with_suffix(".part")
+        half.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+        half.replace(path)
         return path
 
     @classmethod

@@ -8,9 +8,8 @@ does not call it after a failure, the comparison of a sweep's rows is no callbac
 from __future__ import annotations
 
 import itertools
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,17 @@ from ascii_hydra.config.compose import composed, conf_folder
 from ascii_hydra.config.explain import USER_ERRORS, explained
 from ascii_hydra.config.partitions import dimension_values
 from ascii_hydra.config.problems import ConfigError, Problem
-from ascii_hydra.config.settle import settle
+from ascii_hydra.config.settle import Settings, settle
 from ascii_hydra.dagster_home import dagster_home
+from ascii_hydra.engines.budget_before import (
+    run_over_budget,
+    sweep_over_budget,
+    unchecked,
+)
+from ascii_hydra.engines.estimate import plan_estimates
 from ascii_hydra.engines.request import request_notices, request_problems
+from ascii_hydra.report.sweep_folder import ROWS_FILE, earlier_rows, taken_over, written_rows
 
-ROWS_FILE = "rows.json"
 # The folder of the sweep that this process conducts, once it has passed the check.
 folder: Path | None = None
 
@@ -41,7 +46,9 @@ class Check(Callback):
         """Refuse a run that is not valid, before its folder is made."""
         try:
             _search_path_exists(config)
-            notices = _checked(config, list(config.hydra.overrides.task))
+            settings, notices = _checked(config, list(config.hydra.overrides.task))
+            _is_no_sweep(settings)
+            notices += _within_budget(settings)
         except USER_ERRORS as fault:
             sys.exit(explained(fault, conf_folder()))
         for notice in notices:
@@ -62,19 +69,25 @@ class Check(Callback):
             sys.exit(explained(fault, conf_folder()))
         refused = []
         notices: set[str] = set()
+        settled: dict[str, Settings] = {}
         for number, overrides in enumerate(rows):
+            name = f"#{number} {' '.join(overrides)}"
             try:
-                notices.update(_checked(composed(overrides), overrides))
+                settled[name], told = _checked(composed(overrides), overrides)
+                notices.update(told)
             except USER_ERRORS as fault:
-                refused.append(f"#{number} {' '.join(overrides)}\n{_indented(fault)}")
+                refused.append(f"{name}\n{_indented(fault)}")
         if refused:
             count = f"{len(refused)} of {len(rows)} rows cannot run; nothing was started."
             sys.exit("\n".join([count, *refused]))
+        try:
+            notices.update(_all_within_budget(settled))
+        except USER_ERRORS as fault:
+            sys.exit(explained(fault, conf_folder()))
         for notice in sorted(notices):
             print(f"Note: {notice}", file=sys.stderr)  # noqa: T201
         folder = Path(config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ROWS_FILE).write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        written_rows(folder, rows)
         print(f"{len(rows)} rows:")  # noqa: T201
         for number, overrides in enumerate(rows):
             print(f"  #{number} {' '.join(overrides)}")  # noqa: T201
@@ -107,8 +120,9 @@ def sweep_rows(config: DictConfig) -> list[list[str]]:
     return [list(row) for row in itertools.product(*choices)]
 
 
-def _checked(config: DictConfig, overrides: list[str]) -> list[str]:
-    """The notices of a row that is valid, as far as that can be known before anything is imported.
+def _checked(config: DictConfig, overrides: list[str]) -> tuple[Settings, list[str]]:
+    """What a valid row is settled to, and its notices, as far as that can be known before anything
+    is imported.
 
     Raises ConfigError for one that is not.
     """
@@ -119,7 +133,67 @@ def _checked(config: DictConfig, overrides: list[str]) -> list[str]:
         dagster_home()
     if "://" not in settings.config.pipeline.input:  # a plan reads nothing of a cloud
         dimension_values(settings.config.pipeline)
-    return [*settings.notices, *request_notices(settings)]
+    return settings, [*settings.notices, *request_notices(settings)]
+
+
+def _is_no_sweep(settings: Settings) -> None:
+    resume = settings.config.launch.resume
+    if resume is not None:
+        raise ConfigError(
+            [
+                Problem(
+                    f"launch.resume={resume}",
+                    "is for a sweep, whose rows it takes over; a single run has none. Add -m, or"
+                    " leave it out.",
+                )
+            ]
+        )
+
+
+def _within_budget(settings: Settings) -> list[str]:
+    """Notices about the budget of a single run.
+
+    Raises ConfigError for a run that is expected to cost more.
+    """
+    limit = settings.config.launch.budget_usd
+    if limit is None or settings.config.action is Action.refresh_prices:
+        return []
+    planned = plan_estimates(settings)
+    over = run_over_budget(limit, planned)
+    if over is None:
+        notice = unchecked(limit, [planned])
+        return [] if notice is None else [notice]
+    if settings.config.action is Action.plan:
+        return [f"{over} It would not be begun."]
+    raise ConfigError([over])
+
+
+def _all_within_budget(rows: Mapping[str, Settings]) -> list[str]:
+    """Notices about the budget of a sweep, by its rows' names; what an earlier sweep has done
+    already costs nothing.
+
+    Raises ConfigError for rows that are expected to cost more together, and for a sweep to resume
+    that is none.
+    """
+    resumes = {one.config.launch.resume for one in rows.values()}
+    earlier = {resume: earlier_rows(resume) for resume in resumes if resume is not None}
+    limits = [one.config.launch.budget_usd for one in rows.values()]
+    limit = min((one for one in limits if one is not None), default=None)
+    if limit is None:
+        return []
+    expected = {
+        name: plan_estimates(one)
+        for name, one in rows.items()
+        if taken_over(earlier.get(one.config.launch.resume or "", ()), one) is None
+        and one.config.action is not Action.refresh_prices
+    }
+    over = sweep_over_budget(limit, expected)
+    if over is None:
+        notice = unchecked(limit, list(expected.values()))
+        return [] if notice is None else [notice]
+    if all(one.config.action is Action.plan for one in rows.values()):
+        return [f"{over}\nIt would not be begun."]
+    raise ConfigError([over])
 
 
 def _is_fresh(sweep: Path) -> None:

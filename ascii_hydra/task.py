@@ -20,8 +20,9 @@ from ascii_hydra.config.explain import USER_ERRORS, explained
 from ascii_hydra.config.problems import ConfigError
 from ascii_hydra.config.schema import Config
 from ascii_hydra.config.settle import Settings, settle
+from ascii_hydra.engines.estimate import PlannedRun, plan_estimates
 from ascii_hydra.engines.request import request_problems
-from ascii_hydra.outcome import Ending, Outcome
+from ascii_hydra.outcome import Ending, Outcome, StepOutcome
 from ascii_hydra.step.choices import Engine
 
 _log = logging.getLogger(__name__)
@@ -29,11 +30,13 @@ _log = logging.getLogger(__name__)
 exit_code = 0
 # Why no further row of a sweep is started.
 _halted: str | None = None
+# What the rows of a sweep before this one have cost, as far as it is known.
+_spent_usd = 0.0
 
 
 def done(config: DictConfig) -> Outcome:
     """Do what the action says, write result.json, show how it ended, and set `exit_code`."""
-    global exit_code, _halted  # noqa: PLW0603 - Hydra calls this once a row and returns nothing
+    global exit_code, _halted, _spent_usd  # noqa: PLW0603 - Hydra calls this once a row and returns nothing
     hydra_config = HydraConfig.get()
     multirun = hydra_config.mode is RunMode.MULTIRUN
     overrides = list(hydra_config.overrides.task)
@@ -41,7 +44,10 @@ def done(config: DictConfig) -> Outcome:
     try:
         settings = settle(config, overrides)
         (folder / "settled.yaml").write_text(settings.yaml, encoding="utf-8")
-        outcome = _acted(settings, hydra_config.runtime.choices["pipeline"], overrides)
+        option = hydra_config.runtime.choices["pipeline"]
+        outcome = _acted(settings, option, overrides, multirun=multirun)
+        kept = all(step.cluster.keeps_promise for step in settings.steps.values())
+        outcome = replace(outcome, keeps_promise=kept)
     except KeyboardInterrupt:
         outcome = _unstarted(config, "interrupted before anything was started", Ending.canceled)
     except Exception as fault:
@@ -52,7 +58,11 @@ def done(config: DictConfig) -> Outcome:
         _log.exception("this row broke")
         outcome = _unstarted(config, _told(fault), Ending.failed)
     outcome.written(folder)
-    if outcome.ending is not Ending.planned:
+    if outcome.resumed_from is None and outcome.ending is not Ending.planned:
+        _spent_usd += 0.0 if outcome.bill is None else outcome.bill.known_usd
+    if outcome.resumed_from is not None:
+        print(f"taken over from {outcome.resumed_from}")  # noqa: T201
+    elif outcome.ending is not Ending.planned:
         from ascii_hydra.report.progress import show
 
         with suppress(OSError):  # the terminal may be gone; what counts is written
@@ -73,7 +83,7 @@ def _told(fault: Exception) -> str:
     return f"{type(fault).__name__}: {fault}"
 
 
-def _acted(settings: Settings, option: str, overrides: Sequence[str]) -> Outcome:
+def _acted(settings: Settings, option: str, overrides: Sequence[str], *, multirun: bool) -> Outcome:
     if _halted is not None:
         return _unstarted(settings.config, _halted, digest=settings.digest)
     if problems := list(request_problems(settings)):  # some sweepers make rows that nobody checked
@@ -81,15 +91,66 @@ def _acted(settings: Settings, option: str, overrides: Sequence[str]) -> Outcome
     if settings.config.action is Action.refresh_prices:
         from ascii_hydra.catalogue.refresh import refreshed
 
-        refreshed(settings, lambda line: print(line, file=sys.stderr))  # noqa: T201
+        try:
+            refreshed(_rehearsed(settings), lambda line: print(line, file=sys.stderr))  # noqa: T201
+        except ConfigError as fault:
+            return _unstarted(settings.config, str(fault), Ending.failed, settings.digest)
+        finally:
+            _close_rehearsal()
         return _unstarted(settings.config, None, Ending.planned, settings.digest)
+    if multirun and (earlier := _earlier(settings)) is not None:
+        return earlier
     if settings.config.action is Action.plan:
         from ascii_hydra.report.plan import show_plan
 
+        planned = plan_estimates(settings)
         with suppress(BrokenPipeError):  # its reader may have seen enough
-            show_plan(settings)
-        return _unstarted(settings.config, None, Ending.planned, settings.digest)
+            show_plan(settings, planned, short=multirun)
+        return _planned(settings, planned)
     return _run(settings, option, overrides)
+
+
+def _earlier(settings: Settings) -> Outcome | None:
+    """The outcome of the row of an earlier sweep that need not be run again."""
+    resume = settings.config.launch.resume
+    if resume is None:
+        return None
+    from ascii_hydra.report.sweep_folder import earlier_rows, taken_over
+
+    return taken_over(earlier_rows(resume), settings)
+
+
+def _planned(settings: Settings, planned: PlannedRun) -> Outcome:
+    """A plan as an outcome, so that plans can be compared as runs are."""
+    return replace(
+        _unstarted(settings.config, None, Ending.planned, settings.digest),
+        steps=tuple(
+            StepOutcome(
+                step=one.step,
+                partition=None,
+                engine=settings.steps[one.step].engine.name.value,
+                cluster=settings.steps[one.step].cluster.size.value,
+                ending=Ending.planned,
+                duration_s=one.duration_s,
+                # What is not known is named beside what has no price: neither counts as nothing.
+                bill=replace(one.bill, unpriced=one.lacking),
+                estimated_usd=one.usd,
+                vcpus=one.estimate.vcpus,
+                memory_gib=one.estimate.memory_gib,
+            )
+            for one in planned.steps
+        ),
+        duration_s=planned.duration_s,
+        virtual=_is_virtual(settings),
+        shared=planned.shared if planned.shared.lines or planned.shared.unpriced else None,
+        estimated_usd=planned.usd,
+    )
+
+
+def _is_virtual(settings: Settings) -> bool:
+    """Durations are of a rehearsed cloud's time."""
+    in_a_cloud = any(step.engine.name is not Engine.pyspark for step in settings.steps.values())
+    return in_a_cloud and settings.config.endpoint.name is Endpoint.rehearsal
 
 
 def _run(settings: Settings, option: str, overrides: Sequence[str]) -> Outcome:
@@ -103,6 +164,13 @@ def _run(settings: Settings, option: str, overrides: Sequence[str]) -> Outcome:
         prepared(settings, lambda line: print(line, file=sys.stderr))  # noqa: T201
         here = _rehearsed(settings)
         _start_jvm(here)
+        from ascii_hydra.aws.place import input_opener
+        from ascii_hydra.engines.budget import spent_before
+
+        planned = plan_estimates(here, opened=input_opener(here))
+        if (why := _over_budget(settings, planned)) is not None:
+            return _unstarted(settings.config, why, digest=settings.digest)
+        spent_before(_spent_usd)
         from ascii_hydra.assets.launch import launched
         from ascii_hydra.report.progress import Progress
 
@@ -117,11 +185,25 @@ def _run(settings: Settings, option: str, overrides: Sequence[str]) -> Outcome:
     except ConfigError as fault:
         return _unstarted(settings.config, str(fault), Ending.failed, settings.digest)
     finally:
-        if (own := sys.modules.get("ascii_hydra.rehearsal.own")) is not None:
-            own.close_own()
+        _close_rehearsal()
+    outcome = replace(outcome, estimated_usd=planned.usd)
     if here.config.endpoint.name is Endpoint.rehearsal:
         return outcome  # in the time of the rehearsed cloud
     return replace(outcome, duration_s=time.monotonic() - begun)
+
+
+def _over_budget(settings: Settings, planned: PlannedRun) -> str | None:
+    """Why the budget does not allow this run. It was checked before the start, without what earlier
+    rows have really cost, and without partitions that only a cloud knows."""
+    limit = settings.config.launch.budget_usd
+    if limit is None:
+        return None
+    from ascii_hydra.engines.budget_before import row_over_budget, run_over_budget
+
+    if _spent_usd:
+        return row_over_budget(limit, planned, _spent_usd)
+    over = run_over_budget(limit, planned)
+    return None if over is None else str(over)
 
 
 def _rehearsed(settings: Settings) -> Settings:
@@ -130,6 +212,11 @@ def _rehearsed(settings: Settings) -> Settings:
     from ascii_hydra.rehearsal.own import rehearsed
 
     return rehearsed(settings)
+
+
+def _close_rehearsal() -> None:
+    if (own := sys.modules.get("ascii_hydra.rehearsal.own")) is not None:
+        own.close_own()
 
 
 def _start_jvm(settings: Settings) -> None:

@@ -11,13 +11,14 @@ import os
 import tempfile
 from pathlib import Path
 
-from benchmarks import command, configuration, databricks, emr, webgraph
+from benchmarks import command, configuration, databricks, emr, plan, webgraph
 
 BENCHMARKS = {
     "command": command.measured,
     "configuration": configuration.measured,
     "databricks": databricks.measured,
     "emr": emr.measured,
+    "plan": plan.measured,
     "webgraph": webgraph.measured,
 }
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import dagster as dg
 
+from ascii_hydra.assets.cost_comparison import NAME, cost_comparison
 from ascii_hydra.assets.factory import pipeline_assets
 from ascii_hydra.assets.launchpad import SparkPipesClient, for_pipeline, launch_choice
 from ascii_hydra.config.arguments import environment_overrides, override_key
@@ -124,7 +125,8 @@ def build_definitions(
     pipelines: Sequence[str],
     client: SparkPipesClient,
 ) -> dg.Definitions:
-    """The assets of these pipelines, their jobs, and the resource that they share.
+    """The assets of these pipelines, their jobs, and the resource that they share. A pipeline's
+    comparison of costs is an asset with a job of its own.
 
     Args:
         conf: the folder of the configuration.
@@ -148,6 +150,16 @@ def build_definitions(
             )
             for name, steps in pipeline_jobs(pipeline).items()
         ]
+        if (report := cost_comparison(pipeline)) is not None:
+            assets.append(report)
+            jobs.append(
+                dg.define_asset_job(
+                    name=f"{pipeline.name}_{NAME}",
+                    selection=dg.AssetSelection.assets(report),
+                    description=report.descriptions_by_key[report.key],
+                    executor_def=dg.in_process_executor,
+                )
+            )
     return dg.Definitions(
         assets=assets,
         jobs=jobs,

@@ -27,6 +27,7 @@ from ascii_hydra.config.problems import ConfigError
 from ascii_hydra.config.schema import PipelineConfig, StepConfig
 from ascii_hydra.config.settle import Settings, StepSettings, located, settled_step
 from ascii_hydra.engines.credentials import credential_problems
+from ascii_hydra.engines.estimate import estimated
 from ascii_hydra.engines.request import request, run_problems
 from ascii_hydra.engines.step_run import StepRun, output_folder
 from ascii_hydra.step.choices import Engine
@@ -206,7 +207,7 @@ def _asset(
             problems = [*run_problems(run), *credential_problems(own)]
             if problems:
                 raise ConfigError(problems)
-            asked = request(run, live=True)
+            asked = _costed(run, request(run, live=True))
         except ConfigError as fault:
             raise dg.Failure(str(fault), allow_retries=False) from None
         client: Any = spark_pipes_client.pipes_client(own)
@@ -219,6 +220,12 @@ def _asset(
                 yield result
 
     return asset
+
+
+def _costed(run: StepRun, asked: Any) -> Any:
+    """The request, with what it is expected to cost."""
+    costing = dataclasses.replace(asked.costing, estimate=estimated(run, asked))
+    return dataclasses.replace(asked, costing=costing)
 
 
 def _dep(key: dg.AssetKey, upstream: StepConfig, step: StepConfig) -> dg.AssetDep:
@@ -266,6 +273,8 @@ def _code_version(script_root: Path, step: StepConfig) -> str:
 
 def _provenance(own: StepSettings, settings: Settings) -> dict[str, dg.MetadataValue[Any]]:
     return {
+        # Whose cloud it was: what a rehearsal cost is no bill of a real one.
+        "ascii_hydra/endpoint": dg.MetadataValue.text(own.endpoint.name.value),
         "ascii_hydra/engine": dg.MetadataValue.text(own.engine.name.value),
         "ascii_hydra/mode": dg.MetadataValue.text(own.mode.name.value),
         "ascii_hydra/cluster": dg.MetadataValue.text(own.cluster.size.value),

@@ -29,26 +29,25 @@ from ascii_hydra.assets.definitions import (
     pipeline_structure,
     structure_problems,
 )
-from ascii_hydra.assets.failures import run_failure, told_failure
+from ascii_hydra.assets.failures import run_failure
 from ascii_hydra.assets.history import job_origin, opened_instance
 from ascii_hydra.assets.launchpad import (
     SparkPipesClient,
-    clock_of,
     launch_choice,
     shared_ended,
 )
 from ascii_hydra.assets.partitions import dimension_name
 from ascii_hydra.assets.runs import PlannedRun, lacks_input, planned_runs
+from ascii_hydra.assets.step_outcomes import clock_for, followed, not_started
 from ascii_hydra.aws.place import input_opener
 from ascii_hydra.config.partitions import dimension_values, partition_key
 from ascii_hydra.config.problems import ConfigError
 from ascii_hydra.config.settle import Settings
-from ascii_hydra.costs.bill import Bill
+from ascii_hydra.costs.bill import Bill, together
 from ascii_hydra.dagster_home import dagster_home
-from ascii_hydra.engines.step_run import output_folder
+from ascii_hydra.engines.step_costs import told_shared
 from ascii_hydra.outcome import Ending, Outcome, StepOutcome
 from ascii_hydra.report.progress import Progress
-from ascii_hydra.step.choices import Engine
 
 _BEFORE_ITS_STEPS = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -135,16 +134,21 @@ class _Launch:
         self._run_ids: list[str] = []
         self._steps: list[StepOutcome] = []
         self._error: str | None = None
+        # Of what the runs have shared.
+        self._shared: list[Bill] = []
 
     def clock(self) -> Callable[[], float]:
         """The time by which the whole is measured: a rehearsed cloud's, if any step is on it."""
-        clocks = {name: self._clock(name) for name in self._settings.steps}
-        return next((one for one in clocks.values() if one is not time.monotonic), time.monotonic)
+        clocks = [clock_for(step) for step in self._settings.steps.values()]
+        return next((one for one in clocks if one is not time.monotonic), time.monotonic)
 
     def close(self) -> None:
         """End what the runs have shared."""
-        for fault in shared_ended(self._id):
+        for fault in shared_ended(self._id, self._shared.append):
             self._progress.note(fault)
+        if self._shared and self._run_ids:
+            run = self._instance.get_run_by_id(self._run_ids[-1])
+            self._progress.note(told_shared(self._instance, run, together(self._shared)))
 
     def register(self, values: Mapping[str, Sequence[str]]) -> None:
         """Let Dagster know every partition, so that the UI shows those not made yet too."""
@@ -156,7 +160,7 @@ class _Launch:
         """Run one Dagster run, unless something it needs has failed."""
         if self._interrupted or lacks_input(planned, self._settings, self._steps):
             for step in planned.steps:
-                self._end(self._step(planned, step, Ending.not_started))
+                self._end(not_started(self._settings, planned, step))
             return
         run = self._created(planned)
         self._run_ids.append(run.run_id)
@@ -179,7 +183,7 @@ class _Launch:
         }
         for step in planned.steps:
             if step not in known:
-                self._end(self._step(planned, step, Ending.not_started))
+                self._end(not_started(self._settings, planned, step))
         if ended is not None and ended.status is dg.DagsterRunStatus.CANCELING:
             # It had ended by itself, just before it was marked.
             self._instance.report_run_canceled(ended)
@@ -215,6 +219,7 @@ class _Launch:
             steps=tuple(self._steps),
             duration_s=duration_s,
             virtual=self.clock() is not time.monotonic,
+            shared=together(self._shared) if self._shared else None,
             run_ids=tuple(self._run_ids),
             dagster_home=str(self._home),
             error=None if told or ending is not Ending.failed else self._error,
@@ -275,67 +280,16 @@ class _Launch:
 
     def _work(self, planned: PlannedRun, run: dg.DagsterRun) -> None:
         job = self._jobs[planned.steps[0]]
-        rows: dict[str, int] = {}
-        begun: dict[str, float] = {}
-        clocks = {name: self._clock(name) for name in planned.steps}
-        for event in execute_run_iterator(InMemoryJob(job), run, self._instance):
-            name = (event.step_key or "").removeprefix(f"{self._settings.config.pipeline.name}__")
-            if event.is_step_start:
-                begun[name] = clocks[name]()
-                self._progress.started(name, partition_key(planned.partition))
-            elif event.is_step_materialization:
-                metadata = event.step_materialization_data.materialization.metadata
-                if "dagster/row_count" in metadata:
-                    rows[name] = int(str(metadata["dagster/row_count"].value))
-            elif event.is_step_success or event.is_step_failure:
-                ending, error = Ending.succeeded, None
-                if event.is_step_failure:
-                    ending = Ending.canceled if self._stop.is_set() else Ending.failed
-                    error = None if self._stop.is_set() else told_failure(event)
-                self._end(
-                    self._step(
-                        planned,
-                        name,
-                        ending,
-                        duration_s=clocks[name]() - begun[name],
-                        rows=rows.get(name),
-                        error=error,
-                    )
-                )
-
-    def _clock(self, name: str) -> Callable[[], float]:
-        """The time by which a step's duration is measured: a rehearsed cloud has its own."""
-        step = self._settings.steps[name]
-        if step.engine.name is Engine.pyspark:
-            return time.monotonic
-        return clock_of(step.endpoint).now
-
-    def _step(
-        self,
-        planned: PlannedRun,
-        name: str,
-        ending: Ending,
-        *,
-        duration_s: float | None = None,
-        rows: int | None = None,
-        error: str | None = None,
-    ) -> StepOutcome:
-        step = self._settings.steps[name]
-        base = f"{self._settings.config.pipeline.output}/{name}"
-        here = step.engine.name is Engine.pyspark
-        return StepOutcome(
-            step=name,
-            partition=partition_key(planned.partition),
-            engine=step.engine.name.value,
-            cluster=step.cluster.size.value,
-            ending=ending,
-            duration_s=duration_s,
-            rows=rows,
-            # Nothing is rented for a step on this machine; what a cloud's costs is not known yet.
-            bill=Bill() if ending is Ending.succeeded and here else None,
-            output=output_folder(base, planned.partition),
-            error=error,
-        )
+        for outcome in followed(
+            self._settings,
+            planned,
+            execute_run_iterator(InMemoryJob(job), run, self._instance),
+            self._instance,
+            run_id=run.run_id,
+            started=self._progress.started,
+            stopped=self._stop.is_set,
+        ):
+            self._end(outcome)
 
     def _end(self, outcome: StepOutcome) -> None:
         self._steps.append(outcome)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
@@ -16,8 +16,11 @@ from ascii_hydra.config.choices import ClusterSize, Endpoint
 from ascii_hydra.config.compose import composed
 from ascii_hydra.config.schema import EndpointConfig
 from ascii_hydra.config.settle import Settings, StepSettings, settle
+from ascii_hydra.costs.bill import Bill, together
+from ascii_hydra.engines import budget
 from ascii_hydra.engines.clock import Clock, SystemClock
 from ascii_hydra.engines.pyspark import LocalSparkClient
+from ascii_hydra.engines.step_costs import told_shared
 from ascii_hydra.rehearsal.own import rehearsed
 from ascii_hydra.step.choices import Engine, ExecutionMode
 
@@ -88,9 +91,14 @@ class SparkPipesClient(ConfigurableResource):  # type: ignore[type-arg]
 
     def teardown_after_execution(self, context: InitResourceContext) -> None:
         """End what the steps of a run have shared, once the run has ended."""
-        for fault in () if context.run_id is None else shared_ended(context.run_id):
-            assert context.log is not None
+        if context.run_id is None or context.log is None:
+            return
+        bills: list[Bill] = []
+        for fault in shared_ended(context.run_id, bills.append):
             context.log.error(fault)
+        if bills and context.instance is not None:
+            line = told_shared(context.instance, context.run, together(bills))
+            context.log.info(line)
 
 
 def client_type(engine: Engine) -> type[CloudClient[Any]]:
@@ -104,16 +112,18 @@ def client_type(engine: Engine) -> type[CloudClient[Any]]:
     return DatabricksClient
 
 
-def shared_ended(launch: str) -> Iterator[str]:
+def shared_ended(launch: str, billed: Callable[[Bill], None]) -> Iterator[str]:
     """End what the steps of a launch have shared; yields what went wrong.
 
     Args:
         launch: names the launch: a command of the command line, or a run.
+        billed: is given the bills of what was shared, of what it cost besides the steps.
     """
+    budget.forget(launch)
     for name in _SHARING:
         # Nothing is shared by what was never imported.
         if (module := sys.modules.get(name)) is not None:
-            yield from module.close_shared(launch)
+            yield from module.close_shared(launch, billed)
 
 
 def clock_of(endpoint: EndpointConfig) -> Clock:

@@ -11,22 +11,19 @@ from importlib.resources import files
 
 from ascii_hydra.config.choices import Architecture
 
-# Every published fee of the fifth generation is this share of the on-demand price (README.md).
-_FEE_SHARE = 0.25
 _SMALL_SIZES = ("nano", "micro", "small", "medium", "large")
 _RELEASE = re.compile(r"emr-(\d+)\.(\d+)\.(\d+)")
 
 
 @dataclass(frozen=True)
 class InstanceType:
-    """One EC2 instance type. Prices are list prices in USD an hour; None where not known.
+    """One EC2 instance type: what it is. What it costs is in `PriceList`.
 
     Attributes:
         emr_since: the first release of EMR that offers it; None if none does.
-        emr_fee_usd_per_hour: what EMR takes on top of EC2's price, on demand and on spot alike.
-        dbu_per_hour: Databricks units, without Photon.
-        spot_savings_pct: average saving on spot against on demand.
-        spot_interruption: how often spot takes it away in a month: `<5%`, ... `>20%`.
+        spot_interruption: how often spot takes it away in a month: `<5%`, ... `>20%`; None if that
+            is not known.
+        databricks_listed: Databricks offers it.
     """
 
     name: str
@@ -35,11 +32,6 @@ class InstanceType:
     local_storage_gb: float
     architecture: Architecture
     emr_since: str | None = None
-    on_demand_usd_per_hour: float | None = None
-    emr_fee_usd_per_hour: float | None = None
-    emr_fee_source: str | None = None
-    dbu_per_hour: float | None = None
-    spot_savings_pct: float | None = None
     spot_interruption: str | None = None
     databricks_listed: bool = False
 
@@ -53,20 +45,6 @@ class InstanceType:
         """`xlarge` of `m5d.xlarge`."""
         return self.name.partition(".")[2]
 
-    @property
-    def fee_is_estimated(self) -> bool:
-        """EMR's fee is not known, and taken as 25 % of the on-demand price."""
-        return self.emr_fee_usd_per_hour is None
-
-    @property
-    def emr_usd_per_hour(self) -> float | None:
-        """On demand with EMR's fee (`fee_is_estimated`), or None without a price."""
-        if self.on_demand_usd_per_hour is None:
-            return None
-        fee = self.emr_fee_usd_per_hour
-        share = _FEE_SHARE * self.on_demand_usd_per_hour
-        return self.on_demand_usd_per_hour + (share if fee is None else fee)
-
     def offered_in(self, release: str) -> bool:
         """Whether a release of EMR offers it. A release newer than those known drops none."""
         if self.emr_since is None:
@@ -78,8 +56,8 @@ class InstanceType:
 
 
 def instance_types(region: str | None = None) -> Mapping[str, InstanceType]:  # noqa: ARG001
-    """Every known instance type by its name. There is one price list: us-east-1's stands for the
-    other regions, where prices differ and the order of types by price mostly does not."""
+    """Every known instance type by its name. There is one list: us-east-1's stands for the other
+    regions, which may lack some of its types."""
     return _packaged()
 
 
@@ -91,9 +69,6 @@ def _packaged() -> Mapping[str, InstanceType]:
 
 
 def _instance(row: Mapping[str, str]) -> InstanceType:
-    def number(column: str) -> float | None:
-        return float(row[column]) if row[column] else None
-
     return InstanceType(
         name=row["instance_type"],
         vcpus=int(row["vcpus"]),
@@ -101,11 +76,6 @@ def _instance(row: Mapping[str, str]) -> InstanceType:
         local_storage_gb=float(row["local_storage_gb"]),
         architecture=Architecture(row["architecture"]),
         emr_since=row["emr_since"] or None,
-        on_demand_usd_per_hour=number("ec2_on_demand_usd_h"),
-        emr_fee_usd_per_hour=number("emr_usd_h"),
-        emr_fee_source=row["emr_fee_source"] or None,
-        dbu_per_hour=number("dbu_h"),
-        spot_savings_pct=number("spot_savings_pct"),
         spot_interruption=row["spot_interruption"] or None,
         databricks_listed=row["databricks_listed"] == "yes",
     )

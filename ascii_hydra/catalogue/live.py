@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from ascii_hydra.aws.client import Place, aws_client
+from ascii_hydra.catalogue.aws_prices import aws_prices
 from ascii_hydra.catalogue.instances import InstanceType, instance_types
+from ascii_hydra.catalogue.plausible import refusals
+from ascii_hydra.catalogue.price_tables import HOME_REGION, Figure, Key, Kind, Source
+from ascii_hydra.catalogue.prices import PriceList, price_list
 from ascii_hydra.config.choices import Architecture
+from ascii_hydra.config.schema import PricesConfig
 
-# The Pricing API is answered in three regions; this one is in every account's reach.
-_PRICING_REGION = "us-east-1"
 _ARCHITECTURES = {"X86_64": Architecture.x86_64, "AARCH64": Architecture.arm64}
 
 
-def live_instances(place: Place, release: str) -> dict[str, InstanceType]:
+@dataclass(frozen=True)
+class LiveCatalogue:
+    """What can be rented now.
+
+    Attributes:
+        instances: the instance types that EMR offers in a release, by their names.
+        prices: of them: on demand and EMR's fee of today, all else as it is known.
+    """
+
+    instances: Mapping[str, InstanceType]
+    prices: PriceList
+
+
+def live_catalogue(place: Place, release: str, config: PricesConfig) -> LiveCatalogue:
     """The instance types that EMR offers in a release, with today's list prices of the region.
 
     What a type is, is taken from the package where it is known there: EMR's own figures are
@@ -25,11 +41,10 @@ def live_instances(place: Place, release: str) -> dict[str, InstanceType]:
 
     Raises:
         botocore.exceptions.ClientError: AWS refuses.
+        ascii_hydra.catalogue.aws_prices.UnreadableError: it answers as nobody expects.
     """
     packaged = instance_types()
-    region = place.region or _PRICING_REGION
-    prices = dict(_prices(place, "AmazonEC2", _on_demand(region)))
-    fees = dict(_prices(place, "ElasticMapReduce", {"regionCode": region, "softwareType": "EMR"}))
+    region = place.region or HOME_REGION
     found = {}
     for told in _supported(place, release):
         name = str(told["Type"])
@@ -40,14 +55,32 @@ def live_instances(place: Place, release: str) -> dict[str, InstanceType]:
             local_storage_gb=float(told.get("StorageGB", 0)),
             architecture=_ARCHITECTURES[told.get("Architecture", "X86_64")],
         )
-        found[name] = replace(
-            one,
-            emr_since=release,
-            on_demand_usd_per_hour=prices.get(name),
-            emr_fee_usd_per_hour=fees.get(name),
-            emr_fee_source="pricing-api" if name in fees else None,
-        )
-    return found
+        found[name] = replace(one, emr_since=release)
+    return LiveCatalogue(found, _prices(place, region, config))
+
+
+def _prices(place: Place, region: str, config: PricesConfig) -> PriceList:
+    today = datetime.now(UTC).date().isoformat()
+    source = Source(f"aws-price-list-{today}", today, exact=True, what="AWS Price List API")
+    known = price_list(config, region)
+    fresh: dict[Key, Figure] = {}
+    for kind in (Kind.ec2_on_demand, Kind.emr_fee):
+        values = aws_prices(kind, place, region).values
+        refused = refusals(kind, values, {**known.own, **fresh})
+        fresh |= {
+            (kind, item): Figure(value, source)
+            for item, value in values.items()
+            if item not in refused
+        }
+    kept = {
+        key: one
+        for key, one in known.own.items()
+        if key[0] not in (Kind.ec2_on_demand, Kind.emr_fee)
+    }
+    # What is not on today's list is not for sale there, whatever it costs elsewhere; what cannot be
+    # true is no price either.
+    home = {key: one for key, one in known.home.items() if key[0] is not Kind.ec2_on_demand}
+    return replace(known, own={**kept, **fresh}, home=home)
 
 
 def _supported(place: Place, release: str) -> Iterator[Mapping[str, Any]]:
@@ -59,39 +92,3 @@ def _supported(place: Place, release: str) -> Iterator[Mapping[str, Any]]:
         if not page.get("Marker"):
             return
         marker = {"Marker": page["Marker"]}
-
-
-def _on_demand(region: str) -> dict[str, str]:
-    return {
-        "regionCode": region,
-        "operatingSystem": "Linux",
-        "tenancy": "Shared",
-        "preInstalledSw": "NA",
-        "capacitystatus": "Used",
-    }
-
-
-def _prices(place: Place, service: str, wanted: Mapping[str, str]) -> Iterator[tuple[str, float]]:
-    """Instance types of a service's price list, and what an hour of each costs."""
-    pricing = aws_client("pricing", replace(place, region=_PRICING_REGION))
-    filters = [{"Type": "TERM_MATCH", "Field": k, "Value": v} for k, v in wanted.items()]
-    token: dict[str, str] = {}
-    while True:
-        page = pricing.get_products(ServiceCode=service, Filters=filters, **token)
-        for text in page["PriceList"]:
-            product = json.loads(text)
-            name = product["product"]["attributes"].get("instanceType")
-            price = _hourly(product.get("terms", {}).get("OnDemand", {}))
-            if name and price is not None:
-                yield name, price
-        if not page.get("NextToken"):
-            return
-        token = {"NextToken": page["NextToken"]}
-
-
-def _hourly(terms: Mapping[str, Any]) -> float | None:
-    for offer in terms.values():
-        for dimension in offer["priceDimensions"].values():
-            if dimension["unit"] in {"Hrs", "Hours"} and float(dimension["pricePerUnit"]["USD"]):
-                return float(dimension["pricePerUnit"]["USD"])
-    return None

@@ -39,6 +39,7 @@ OPERATION_EFFECTS = {
 }
 DATABRICKS_EFFECTS = {*OPERATION_EFFECTS, FaultEffect.expired}
 _DATABRICKS = "databricks:"
+_PRICES = {"GetProducts", "DescribeSpotPriceHistory"}
 # What the rehearsal workspace answers, by its path after /api/2.x/.
 DATABRICKS_OPERATIONS = {
     f"{_DATABRICKS}{one}"
@@ -54,6 +55,7 @@ DATABRICKS_OPERATIONS = {
         *(f"dbfs/{name}" for name in ("get-status", "list", "mkdirs", "move", "delete")),
         *(f"workspace/{name}" for name in ("import", "export", "get-status", "list", "mkdirs")),
         "workspace/delete",
+        "sql/statements",
         *(f"fs/files {method}" for method in ("PUT", "GET", "HEAD", "DELETE")),
         *(f"fs/directories {method}" for method in ("PUT", "GET", "HEAD", "DELETE")),
     )
@@ -111,6 +113,8 @@ def _engines_of(rule: FaultRule) -> set[Engine]:
         return {Engine.databricks}
     if rule.target.startswith("s3:"):
         return set()
+    if rule.target in _PRICES:
+        return {Engine.emr, Engine.databricks}
     if rule.target not in EFFECTS or rule.target == "logs" or rule.effect in _OF_EMR:
         return {Engine.emr}
     return {Engine.emr, Engine.databricks}
@@ -121,4 +125,4 @@ def _targets() -> set[str]:
 
     session = Session()
     emr, s3 = (session.get_service_model(one).operation_names for one in ("emr", "s3"))
-    return {*EFFECTS, *DATABRICKS_OPERATIONS, *emr, *(f"s3:{one}" for one in s3)}
+    return {*EFFECTS, *_PRICES, *DATABRICKS_OPERATIONS, *emr, *(f"s3:{one}" for one in s3)}

@@ -234,11 +234,14 @@ class PricesConfig:
         tier: of the Databricks workspace.
         folder: where `action=refresh_prices` keeps what it finds; it counts before what is
             packaged. A relative one is taken from the project's folder.
+        warehouse_id: the SQL warehouse of the Databricks workspace that `action=refresh_prices`
+            asks for the price of a DBU; None to keep those that are known.
         discounts: your contract's.
     """
 
     tier: Tier = Tier.premium
     folder: str = "prices"
+    warehouse_id: str | None = None
     discounts: Discounts = field(default_factory=Discounts)
 
 

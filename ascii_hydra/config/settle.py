@@ -50,6 +50,7 @@ from ascii_hydra.config.schema import (
     ModeConfig,
     PipelineConfig,
     PricesConfig,
+    RehearsalConfig,
     StepConfig,
 )
 from ascii_hydra.step.choices import Engine
@@ -73,6 +74,7 @@ class StepSettings:
         endpoint: whose cloud is talked to.
         launch: how the run is conducted.
         prices: which prices count.
+        rehearsal: how a rehearsed cloud behaves, if the endpoint is one.
         pipeline: the name of the pipeline.
         script: the script's absolute path.
         py_files: absolute paths of the Python files that the executors import.
@@ -86,6 +88,7 @@ class StepSettings:
     endpoint: EndpointConfig
     launch: LaunchConfig
     prices: PricesConfig
+    rehearsal: RehearsalConfig
     pipeline: str
     script: Path
     py_files: tuple[Path, ...]
@@ -298,6 +301,7 @@ def _step(
         endpoint=config.endpoint,
         launch=config.launch,
         prices=config.prices,
+        rehearsal=config.rehearsal,
         pipeline=config.pipeline.name,
         script=script_root / step.script,
         py_files=tuple(script_root / path for path in step.py_files),

@@ -12,10 +12,12 @@ from ascii_hydra.costs.usage import InstanceUse, Usage
 from ascii_hydra.step.choices import Engine
 
 _HOUR_S = 3600.0
-# AWS bills EC2, EBS and EMR by the second, and a minute at least.
+# AWS bills EC2, EBS and EMR by the second, and a minute at least; Databricks bills DBU by the
+# second, without a minimum (https://www.databricks.com/product/pricing).
 # https://aws.amazon.com/emr/pricing/, https://aws.amazon.com/ec2/pricing/on-demand/
 _AWS_MINIMUM_S = 60.0
-# EBS: "86,400 seconds/day * 30 day-month", https://aws.amazon.com/ebs/pricing/
+# EBS: "86,400 seconds/day * 30 day-month", https://aws.amazon.com/ebs/pricing/. There, a volume of
+# n GiB is one of n GB.
 _MONTH_S = 30 * 24 * _HOUR_S
 
 
@@ -155,6 +157,16 @@ def together(bills: Iterable[Bill]) -> Bill:
     )
 
 
+def times(one: Bill, count: int) -> Bill:
+    """The bill of so many runs like this one."""
+    return replace(
+        one,
+        lines=tuple(replace(line, quantity=line.quantity * count) for line in one.lines),
+        instance_hours=one.instance_hours * count,
+        dbu=one.dbu * count,
+    )
+
+
 def bill(usages: Iterable[Usage], prices: PriceList) -> Bill:
     """What attempts of a step cost together.
 
@@ -168,13 +180,15 @@ def bill(usages: Iterable[Usage], prices: PriceList) -> Bill:
     hours = dbu = startup_s = run_s = 0.0
     for usage in usages:
         for use in usage.instances:
+            if use.count <= 0 or use.rented_s <= 0:  # it was not there, so it needs no price
+                continue
             made = [*_ec2(use, usage, prices), *_fee(use, usage, prices), *_ebs(use, usage, prices)]
             for one in made:
                 if isinstance(one, BillLine):
                     lines.append(one)
                 else:
                     unpriced[one] = None
-            hours += use.count * _at_least_a_minute(use.rented_s) / _HOUR_S
+            hours += use.count * _billed_s(use, use.rented_s) / _HOUR_S
             dbu += _dbu(use, usage, prices)
         unpriced |= dict.fromkeys(usage.not_counted)
         assumed |= dict.fromkeys(usage.assumed)
@@ -188,7 +202,7 @@ def _ec2(use: InstanceUse, usage: Usage, prices: PriceList) -> Iterator[BillLine
         yield f"EC2 {use.instance_type} {use.market} in {usage.region}"
         return
     what = f"{use.count} x {use.instance_type} {use.market} ({use.role})"
-    rented_s = _at_least_a_minute(use.rented_s)
+    rented_s = _billed_s(use, use.rented_s)
     hours = use.count / _HOUR_S
     for part, seconds in _split(Part.compute, rented_s, use.worked_s):
         yield _line(part, what, hours * seconds, "instance-hours", price, usage)
@@ -202,7 +216,7 @@ def _fee(use: InstanceUse, usage: Usage, prices: PriceList) -> Iterator[BillLine
         if fee is None:
             yield f"EMR's fee for {use.instance_type}"
             return
-        charged_s = _at_least_a_minute(use.charged_s)
+        charged_s = _billed_s(use, use.charged_s)
         for part, seconds in _split(Part.platform, charged_s, use.worked_s):
             quantity = use.count * seconds / _HOUR_S
             what = f"EMR's fee for {use.count} x {use.instance_type} ({use.role})"
@@ -217,8 +231,7 @@ def _fee(use: InstanceUse, usage: Usage, prices: PriceList) -> Iterator[BillLine
     what = f"{sku} for {use.count} x {use.instance_type} ({use.role})"
     for part, seconds in _split(Part.platform, use.charged_s, use.worked_s):
         quantity = use.count * seconds / _HOUR_S * per_hour.value
-        made = _line(part, what, quantity, "DBU", price, usage)
-        yield made if not per_hour.estimated else _as_estimate(made, per_hour)
+        yield _line(part, what, quantity, "DBU", _joined(price, per_hour), usage)
 
 
 def _dbu(use: InstanceUse, usage: Usage, prices: PriceList) -> float:
@@ -235,14 +248,15 @@ def _ebs(use: InstanceUse, usage: Usage, prices: PriceList) -> Iterator[BillLine
             yield f"EBS {disk.volume_type} in {usage.region}"
             continue
         what = f"{use.count} x {disk.gib:g} GiB {disk.volume_type} ({use.role})"
-        rented_s = _at_least_a_minute(use.rented_s)
+        rented_s = _billed_s(use, use.rented_s)
         for part, seconds in _split(Part.storage, rented_s, use.worked_s):
             quantity = use.count * disk.gib * seconds / _MONTH_S
             yield _line(part, what, quantity, "GB-months", price, usage)
 
 
-def _at_least_a_minute(seconds: float) -> float:
-    return max(seconds, _AWS_MINIMUM_S) if seconds > 0 else 0.0
+def _billed_s(use: InstanceUse, seconds: float) -> float:
+    """Seconds as AWS bills them."""
+    return seconds if use.share or seconds <= 0 else max(seconds, _AWS_MINIMUM_S)
 
 
 def _split(part: Part, paid_s: float, worked_s: float) -> Iterator[tuple[Part, float]]:
@@ -270,5 +284,13 @@ def _line(
     )
 
 
-def _as_estimate(line: BillLine, price: Price) -> BillLine:
-    return replace(line, estimated=True, price_source=f"{line.price_source}; {price.source}")
+def _joined(price: Price, quantity: Price) -> Price:
+    """A price of which the quantity is from a price list too: as certain and as new as the worse of
+    the two."""
+    sources = dict.fromkeys((price.source, quantity.source))
+    return replace(
+        price,
+        source="; ".join(sources),
+        date=min(price.date, quantity.date),
+        estimated=price.estimated or quantity.estimated,
+    )

@@ -17,6 +17,7 @@ class Expected:
         startup_s: from the submission to the step's first moment.
         source: where the figures are from, for people: `3 runs here`, `scaled from ...`.
         samples: of how many runs.
+        startup_source: where `startup_s` is from, for people.
     """
 
     run_s: float | None
@@ -25,6 +26,7 @@ class Expected:
     startup_s: float
     source: str
     samples: int = 0
+    startup_source: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,5 +52,7 @@ class Estimate:
 
     @property
     def usd(self) -> float | None:
-        """The whole, or None if its duration or a price is not known."""
-        return None if self.expected.run_s is None else self.bill.usd
+        """The whole, or None if its duration or a price is not known. What costs nothing an hour
+        needs no duration."""
+        unknown = self.expected.run_s is None and self.usd_per_hour != 0
+        return None if unknown else self.bill.usd

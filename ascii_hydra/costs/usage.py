@@ -34,6 +34,8 @@ class InstanceUse:
             Databricks while the cluster ran.
         worked_s: of it, the time in which the step executed. The rest is start-up and idle.
         disks: EBS volumes of each.
+        share: the times are a share of instances that served others too, so that AWS's minimum of a
+            minute is not for them.
     """
 
     role: str
@@ -44,6 +46,7 @@ class InstanceUse:
     charged_s: float
     worked_s: float
     disks: tuple[Disk, ...] = ()
+    share: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,46 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from dagster import PipesClient, PipesSession, open_pipes_session
+from dagster import (
+    DagsterExecutionInterruptedError,
+    Failure,
+    PipesClient,
+    PipesSession,
+    open_pipes_session,
+)
 from dagster._core.pipes.client import PipesClientCompletedInvocation
 from dagster_pipes import PipesExtras
 
+from ascii_hydra.catalogue.prices import price_list
+from ascii_hydra.costs.bill import Bill, bill
+from ascii_hydra.engines import budget
 from ascii_hydra.engines.clock import Clock, SystemClock
+from ascii_hydra.engines.costing import Costing
 from ascii_hydra.engines.interrupts import deferred_interrupts
 from ascii_hydra.engines.pipes_folder import FolderContextInjector, FolderReader, PipesFolder
 from ascii_hydra.engines.pipes_run import Context
+from ascii_hydra.engines.planned import planned_usage
+from ascii_hydra.engines.step_costs import told_costs
 from ascii_hydra.engines.store import Store
 
-R = TypeVar("R")
+
+class Costed(Protocol):
+    """What every cloud's request has."""
+
+    @property
+    def step(self) -> str:
+        """The step's name as people know it."""
+        ...
+
+    @property
+    def costing(self) -> Costing:
+        """How it is priced."""
+        ...
+
+
+R = TypeVar("R", bound=Costed)
 
 
 class CloudClient(PipesClient, ABC, Generic[R]):
@@ -58,13 +85,66 @@ class CloudClient(PipesClient, ABC, Generic[R]):
         The results are what the step reported; an asset it did not speak of counts as
         materialised, since the step is known to have succeeded.
 
-        Raises dagster.Failure if the step failed, and DagsterExecutionInterruptedError (or
-        whatever the handler of a signal raises) if it was interrupted; by then what was started
-        has been ended.
+        Raises dagster.Failure if the step failed, or was stopped because the budget of its launch
+        is spent, and DagsterExecutionInterruptedError (or whatever the handler of a signal raises)
+        if it was interrupted; by then what was started has been ended.
         """
+        launch = self._launch_id or context.run.run_id
         with deferred_interrupts(self._stop) as stop:
-            launch = self._launch_id or context.run.run_id
-            return self._ran(context, request, extras, launch, stop)
+            if request.costing.budget_usd is None:
+                return self._ran(context, request, extras, launch, stop)
+            return self._within_budget(context, request, extras, launch, stop)
+
+    def _within_budget(
+        self,
+        context: Context,
+        request: R,
+        extras: PipesExtras | None,
+        launch: str,
+        stop: threading.Event,
+    ) -> PipesClientCompletedInvocation:
+        costing = request.costing
+        assert costing.budget_usd is not None
+        prices = price_list(costing.prices, costing.region)
+        starting_s = 0.0 if costing.estimate is None else costing.estimate.expected.startup_s
+
+        def planned(elapsed_s: float) -> Bill:
+            startup_s = min(elapsed_s, starting_s)
+            return bill([planned_usage(request, startup_s, elapsed_s - startup_s)], prices)
+
+        def say(line: str) -> None:
+            context.log.warning(line)
+            self._tell(line)
+
+        step_key = context.get_step_execution_context().step.key
+        shared = self._shared(request)
+        with budget.watched(
+            launch,
+            shared or f"{context.run.run_id} {step_key}",
+            costing.budget_usd,
+            planned=planned,
+            clock=self._clock,
+            stop=stop,
+            say=say,
+            goes_on=shared is not None,
+        ) as watch:
+            if watch.reached:
+                raise Failure(watch.sentence(f"{request.step} was not begun"), allow_retries=False)
+            try:
+                return self._ran(context, request, extras, launch, watch.stop)
+            except DagsterExecutionInterruptedError:
+                if stop.is_set() or not watch.reached:
+                    raise
+                raise Failure(
+                    watch.sentence(f"{request.step} was stopped"),
+                    metadata=told_costs(context.instance, context.run.run_id, step_key),
+                    allow_retries=False,
+                ) from None
+
+    def _shared(self, _request: R) -> str | None:
+        """Names the cluster that this request shares with others of its launch, if there is one
+        that costs money whether they run or not."""
+        return None
 
     @abstractmethod
     def _ran(

@@ -1,10 +1,15 @@
-"""How a step's run is priced, and told: the bill of every attempt, as a client adds them up."""
+"""What a client must know to price what it runs, as a value that a request carries.
+
+`step_costs.py` has `StepCosts`, which adds up the bill of a run of a step while it runs: it is not
+here because a plan has requests without importing Dagster.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from ascii_hydra.config.schema import PricesConfig
+from ascii_hydra.config.settle import StepSettings
 from ascii_hydra.costs.estimate import Estimate
 
 # Of a bill's metadata, on a materialisation, a failure and in the run's history alike: the whole as
@@ -32,3 +37,21 @@ class Costing:
     mode: str
     cluster: str
     estimate: Estimate | None = None
+
+
+def costing_of(settings: StepSettings, region: str) -> Costing:
+    """How a step is priced, without an estimate.
+
+    Args:
+        settings: of the step.
+        region: AWS region of the instances; empty where none are rented.
+    """
+    return Costing(
+        prices=settings.prices,
+        region=region,
+        budget_usd=settings.launch.budget_usd,
+        endpoint=settings.endpoint.name.value,
+        pipeline=settings.pipeline,
+        mode=settings.mode.name.value,
+        cluster=settings.cluster.size.value,
+    )

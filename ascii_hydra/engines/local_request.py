@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 
 from ascii_hydra.aws.client import Place
+from ascii_hydra.engines.costing import Costing
 
 # These are read while a JVM starts, or stay with it (Hadoop caches its file systems): a JVM serves
 # only steps that agree on them.
@@ -45,6 +46,7 @@ class LocalRequest:
         environment: variables added to this process's own; nothing secret.
         place: the AWS that its data is in, or None. The credentials for it are given to processes
             when they are started, and stand nowhere else.
+        costing: by what later plans find how long it took; None to keep no account.
     """
 
     step: str
@@ -60,6 +62,7 @@ class LocalRequest:
     stop_grace_s: float = 10.0
     environment: Mapping[str, str] = field(default_factory=dict)
     place: Place | None = None
+    costing: Costing | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spark_conf", MappingProxyType(dict(self.spark_conf)))
@@ -82,7 +85,7 @@ class LocalRequest:
     def as_json(self) -> dict[str, object]:
         """The request in plain types."""
         return {
-            **{name: getattr(self, name) for name in self.__dataclass_fields__},
+            **{one: getattr(self, one) for one in self.__dataclass_fields__ if one != "costing"},
             "arguments": list(self.arguments),
             "spark_conf": dict(self.spark_conf),
             "environment": dict(self.environment),

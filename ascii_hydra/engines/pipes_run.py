@@ -20,10 +20,12 @@ from dagster._core.events import EngineEventData
 from dagster._core.pipes.client import PipesClientCompletedInvocation
 
 from ascii_hydra.config.problems import ConfigError
+from ascii_hydra.engines import budget
 from ascii_hydra.engines.payload_upload import UploadError
 from ascii_hydra.engines.pipes_folder import FolderError, MessagesUnreadableError
 from ascii_hydra.engines.pipes_reader import RejectedReportError, Report
 from ascii_hydra.engines.watched import WatchingFailedError
+from ascii_hydra.step.metadata import INPUT_BYTES
 
 Context = OpExecutionContext | AssetExecutionContext
 Handle = dict[str, MetadataValue[Any]]
@@ -77,6 +79,7 @@ def _failure(text: str, handle: Callable[[], Handle | None], *, again: bool = Tr
 
 def announce(context: Context, line: str, handle: Handle) -> None:
     """Put what runs into Dagster's history at once: it costs money from now on."""
+    budget.begun()
     context.instance.report_engine_event(
         line,
         dagster_run=context.run,
@@ -111,9 +114,20 @@ def completed(
     if strange is not None:
         raise StepError(f"reported {strange}, which its asset does not have")
     metadata = dict(handle)
+    metadata |= _measured(session)
     if report.malformed:
         metadata["pipes/malformed_messages"] = MetadataValue.int(report.malformed)
     return PipesClientCompletedInvocation(session, metadata=metadata or None)
+
+
+def _measured(session: PipesSession) -> Handle:
+    """What `SparkStep` measures of itself."""
+    found: Handle = {}
+    for payload in session.message_handler.get_custom_messages():
+        read = payload.get(INPUT_BYTES) if isinstance(payload, dict) else None
+        if isinstance(read, int):
+            found[INPUT_BYTES] = MetadataValue.int(read)
+    return found
 
 
 def _strange(

@@ -25,6 +25,7 @@ from dagster import (
 from dagster._core.pipes.client import PipesClientCompletedInvocation
 from dagster_pipes import PipesExtras
 
+from ascii_hydra.costs.usage import Usage
 from ascii_hydra.engines import output_lock, s3_jars, spark_jvm
 from ascii_hydra.engines.jvm_spec import JvmSpec, launch_settings, temporary_folder
 from ascii_hydra.engines.local_request import LocalRequest, local_conf
@@ -40,8 +41,10 @@ from ascii_hydra.engines.pipes_run import (
 )
 from ascii_hydra.engines.process_tree import ProcessTree
 from ascii_hydra.engines.spark_launch import Installation, SparkMissingError, step_environment
+from ascii_hydra.engines.step_costs import StepCosts
 from ascii_hydra.engines.step_output import Sink, StepOutput, to_own_output
 from ascii_hydra.engines.step_verdict import Evidence, cause, ending
+from ascii_hydra.step.choices import Engine
 
 __all__ = ["LocalRequest", "LocalSparkClient", "local_conf"]
 
@@ -85,10 +88,26 @@ class LocalSparkClient(PipesClient):
         Raises dagster.Failure if the step failed, and DagsterExecutionInterruptedError or
         KeyboardInterrupt if it was interrupted; by then the step has been stopped.
         """
+        costing = request.costing
+        if costing is None:
+            return self._locked(context, request, extras, None)
+        costs = StepCosts(context, costing, request.step, Engine.pyspark, context.log.info)
+        try:
+            return self._locked(context, request, extras, costs)
+        finally:
+            costs.told()
+
+    def _locked(
+        self,
+        context: Context,
+        request: LocalRequest,
+        extras: PipesExtras | None,
+        costs: StepCosts | None,
+    ) -> PipesClientCompletedInvocation:
         with dagsters_faults(request.step):
             try:
                 with output_lock.locked(request.output, request.step, context.log.warning):
-                    return self._run(context, request, extras)
+                    return self._run(context, request, extras, costs)
             except output_lock.OutputTakenError as taken:
                 raise StepError(
                     f"cannot start: {request.output} is being written by another run (process"
@@ -100,6 +119,7 @@ class LocalSparkClient(PipesClient):
         context: Context,
         request: LocalRequest,
         extras: PipesExtras | None,
+        costs: StepCosts | None,
     ) -> PipesClientCompletedInvocation:
         reader = FileReader(warn=context.log.warning)
         output = StepOutput(self._sink, folder=self._log_folder, name=request.step)
@@ -113,7 +133,9 @@ class LocalSparkClient(PipesClient):
                 if request.place is not None:
                     s3_jars.ensured(context.log.info)
                 run = _Run(request, bootstrap_words(session), reader, output, self._stop)
+                begun = time.monotonic()
                 evidence = run.evidence()
+                run_s = time.monotonic() - begun
             except (spark_jvm.JvmStartError, SparkMissingError, s3_jars.JarsMissingError) as fault:
                 raise StepError(f"could not start: {fault}") from None
             if run.left_behind:
@@ -121,9 +143,15 @@ class LocalSparkClient(PipesClient):
                     f"{request.step} left {run.left_behind} process(es) running; they were ended"
                 )
         sentence = cause(evidence)
+        costly: Handle = {}
+        if costs is not None:
+            # Nothing is rented.
+            costs.add(Usage(Engine.pyspark, "", run_s=run_s, wasted=sentence is not None))
+            costly = costs.metadata()
         if sentence is not None:
-            raise Failure(sentence, metadata=_metadata(request, evidence, output.files)) from None
-        return completed(context, session, reader.report, {})
+            metadata = {**_metadata(request, evidence, output.files), **costly}
+            raise Failure(sentence, metadata=metadata) from None
+        return completed(context, session, reader.report, costly)
 
 
 class _Run:

@@ -15,13 +15,14 @@ from ascii_hydra.config.cluster_schema import EmrCluster, PySparkCluster
 from ascii_hydra.config.engine_schema import DatabricksEngine, EmrEngine, PySparkEngine
 from ascii_hydra.config.problems import Problem
 from ascii_hydra.config.settle import Settings
+from ascii_hydra.engines.costing import costing_of
 from ascii_hydra.engines.local_request import LocalRequest, local_conf
 from ascii_hydra.engines.s3_spark import local_s3_conf, s3_place
 from ascii_hydra.engines.step_run import StepRun, planned_run
 from ascii_hydra.step.choices import ExecutionMode
 
 if TYPE_CHECKING:
-    from ascii_hydra.catalogue import InstanceType
+    from ascii_hydra.catalogue.live import LiveCatalogue
     from ascii_hydra.engines.databricks.databricks_request import DatabricksRequest
     from ascii_hydra.engines.emr.emr_request import EmrRequest
 
@@ -43,23 +44,20 @@ def request(run: StepRun, *, live: bool = False) -> LocalRequest | EmrRequest | 
     if isinstance(engine, EmrEngine) and isinstance(cluster, EmrCluster):
         from ascii_hydra.engines.emr.rendered import emr_request
 
-        return emr_request(run, _live_instances(run, engine, cluster) if live else None)
+        return emr_request(run, _live_catalogue(run, engine, cluster) if live else None)
     from ascii_hydra.engines.databricks.rendered import databricks_request
 
     return databricks_request(run)
 
 
-def _live_instances(
-    run: StepRun, engine: EmrEngine, cluster: EmrCluster
-) -> Mapping[str, InstanceType] | None:
+def _live_catalogue(run: StepRun, engine: EmrEngine, cluster: EmrCluster) -> LiveCatalogue | None:
     if cluster.filters.source is not CatalogueSource.live:
         return None
     from ascii_hydra.aws.place import place_of
-    from ascii_hydra.catalogue.live import live_instances
+    from ascii_hydra.catalogue.live import live_catalogue
 
-    return live_instances(
-        replace(place_of(run.settings), region=engine.region), engine.release_label
-    )
+    place = replace(place_of(run.settings), region=engine.region)
+    return live_catalogue(place, engine.release_label, run.settings.prices)
 
 
 def run_problems(run: StepRun) -> list[Problem]:
@@ -132,6 +130,7 @@ def _local(run: StepRun, engine: PySparkEngine, cluster: PySparkCluster) -> Loca
         timeout_s=engine.timeout_minutes * 60,
         stop_grace_s=engine.stop_grace_seconds,
         place=place,
+        costing=costing_of(settings, ""),
     )
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ascii_hydra.costs.bill import Bill
 
 _SHOWN = 400
 # Exceptions that tell of what has happened elsewhere, in their text: in the JVM, in a worker.
@@ -61,6 +65,23 @@ def duration_words(seconds: float) -> str:
         if seconds >= 2 * length_s:
             return f"{seconds / length_s:g} {unit}"
     return f"{seconds:g} s"
+
+
+def money(usd: float) -> str:
+    """`$0.41`, `$1,204.50`; what is more than nothing is never shown as nothing: `$0.0021`,
+    `<$0.0001`."""
+    if usd == 0 or usd >= 0.01:  # noqa: PLR2004
+        return f"${usd:,.2f}"
+    return f"${usd:.4f}" if usd >= 0.0001 else "<$0.0001"  # noqa: PLR2004
+
+
+def money_of(bill: Bill) -> str:
+    """What a bill comes to: `~` marks an estimate; `>` what is lacking something without a price,
+    or `unpriced` if nothing of it has one."""
+    mark = "~" if bill.estimated else ""
+    if bill.usd is not None:
+        return f"{mark}{money(bill.usd)}"
+    return f"> {mark}{money(bill.known_usd)}" if bill.known_usd else "unpriced"
 
 
 def unreported(step: str, *, opened: bool, closed: bool) -> str | None:

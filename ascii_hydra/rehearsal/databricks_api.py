@@ -12,6 +12,7 @@ from typing import Any
 
 from ascii_hydra.config.choices import FaultEffect
 from ascii_hydra.config.schema import FaultRule
+from ascii_hydra.rehearsal import databricks_statements as statements
 from ascii_hydra.rehearsal.databricks_calls import Call, Raw, Reply
 from ascii_hydra.rehearsal.databricks_cluster import USER
 from ascii_hydra.rehearsal.databricks_clusters import Clusters
@@ -104,6 +105,10 @@ class WorkspaceApi:
             "workspace/delete": ("POST", "workspace.WorkspaceAPI.delete", files.delete),
             "workspace/import": ("POST", "workspace.WorkspaceAPI.import_", files.import_),
             "workspace/export": ("GET", "workspace.WorkspaceAPI.export", files.export),
+            "sql/statements": (
+                *("POST", "sql.StatementExecutionAPI.execute_statement"),
+                statements.execute,
+            ),
             "preview/scim/v2/Me": ("GET", "iam.CurrentUserAPI.me", _me),
         }
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from ascii_hydra.config.choices import FaultEffect
 from ascii_hydra.config.schema import FaultRule
-from ascii_hydra.rehearsal import databricks_rules as rules
 from ascii_hydra.rehearsal.agenda import Appointment
 from ascii_hydra.rehearsal.databricks_errors import WorkspaceError
-from ascii_hydra.rehearsal.databricks_pools import Pool, Pools
+from ascii_hydra.rehearsal.databricks_nodes import Nodes
+from ascii_hydra.rehearsal.databricks_pools import Pools
 from ascii_hydra.rehearsal.world import World
 
 USER = "rehearsal"
@@ -103,11 +103,11 @@ class Cluster:
         self.context_id = secrets.randbelow(10**18)
         self.events: list[dict[str, Any]] = []
         self._pools = pools
-        self._taken: list[tuple[Pool, int]] = []
         self._waiting: list[Callable[[], None]] = []
         self._busy = 0
         self._idle: Appointment | None = None
         self._coming: list[Appointment] = []
+        self._nodes = Nodes(world, pools, spec, self._later, self._event)
         self._start()
 
     @property
@@ -133,11 +133,17 @@ class Cluster:
         self._busy += 1
         self._rest()
 
+    def executes(self) -> None:
+        """A run's script has begun on it."""
+        self._nodes.busy()
+
     def left(self, told: Callable[[], None]) -> None:
         """A run uses it no longer."""
         self._busy -= 1
         if told in self._waiting:
             self._waiting.remove(told)
+        if self.source == "API" and self.up and not self._busy:
+            self._nodes.idle()
         self._rest()
 
     def terminate(self, code: str = "USER_REQUEST", kind: str = "SUCCESS", **why: str) -> None:
@@ -169,13 +175,16 @@ class Cluster:
         self.libraries, self._coming = [], []
         self._event("CREATING" if not self.events else "STARTING", {"user": USER})
         fault = world.faults.taken("cluster", FAULTS)
-        effect = None if fault is None or self._has_other_capacity(fault) else fault.effect
+        spot_lacks = fault is not None and self._has_other_capacity(fault)
+        effect = None if fault is None or spot_lacks else fault.effect
         try:
-            waited = self._instances_waited()
+            waited = self._nodes.take()
         except WorkspaceError as why:
             self.failure = ("CLUSTER_ERROR", "CLIENT_ERROR", why.message)
             self.terminate("INSTANCE_POOL_MAX_CAPACITY_REACHED", "CLIENT_ERROR")
             return
+        if effect not in (FaultEffect.no_capacity, FaultEffect.validation_error):
+            self._nodes.begin(spot_lacks=spot_lacks)
         config = world.config
         needed_s = config.pool_seconds if waited else config.provisioning_seconds
         scripts_s = config.bootstrap_seconds * len(self.spec.get("init_scripts") or ())
@@ -199,25 +208,9 @@ class Cluster:
         availability = (owner.get("aws_attributes") or {}).get("availability", default)
         return str(availability) != "SPOT"
 
-    def _instances_waited(self) -> bool:
-        """Take the instances; True if all of them have waited in a pool."""
-        pool, driver = self.spec.get("instance_pool_id"), self.spec.get("driver_instance_pool_id")
-        workers = rules.workers(self.spec)
-        needed: dict[str, int] = {}
-        for name, count in ((pool, workers), (driver or pool, 1)):
-            if name is not None:
-                needed[name] = needed.get(name, 0) + count
-        self._taken = []
-        waited = bool(needed)
-        for name, count in needed.items():
-            one = self._pools.named(name)
-            waited = one.taken(count) and waited
-            self._taken.append((one, count))
-        return waited
-
     def _run(self, fault: FaultRule | None) -> None:
         self.state, self.running_since = "RUNNING", self._world.agenda.now()
-        self._event("RUNNING", {"current_num_workers": rules.workers(self.spec)})
+        self._event("RUNNING", self._nodes.size())
         if fault is not None and fault.effect is FaultEffect.instance_failure:
             self._later(fault.seconds, lambda: self._fail(FaultEffect.instance_failure))
         for told in list(self._waiting):
@@ -247,9 +240,7 @@ class Cluster:
             return
         self.state, self.ended = "TERMINATED", self._world.agenda.now()
         self.running_since = None
-        for pool, count in self._taken:
-            pool.returned(count)
-        self._taken = []
+        self._nodes.end()
 
     def _rest(self) -> None:
         """Begin, or stop, to count the time without a run."""
@@ -280,11 +271,12 @@ class Cluster:
         """As clusters/get tells it."""
         told: dict[str, Any] = {
             **self.spec,
+            **self._nodes.types_as_json(),
             "cluster_id": self.id,
             "cluster_name": self.name,
             "cluster_source": self.source,
             "creator_user_name": USER,
-            "state": self.state,
+            "state": "RESIZING" if self.up and self._nodes.resizing else self.state,
             "state_message": "" if self.failure is None else self.failure[2],
             "start_time": int(self.created * 1000),
             "spec": dict(self.spec),
@@ -297,6 +289,8 @@ class Cluster:
         }
         if self.running_since is not None:
             told["spark_context_id"] = self.context_id
+        if self.up:  # a cluster that is no more, or not yet, is told without its nodes
+            told |= self._nodes.as_json()
         if self.ended is not None:
             told["terminated_time"] = int(self.ended * 1000)
         if self.reason is not None and self.state in ("TERMINATING", "TERMINATED"):

@@ -51,14 +51,24 @@ class Clusters:
     def events(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """clusters/events, the newest first unless the order says otherwise."""
         cluster = self.named(body["cluster_id"])
-        kinds = body.get("event_types")
-        found = [one for one in cluster.events if not kinds or one["type"] in kinds]
-        if body.get("order", "DESC") == "DESC":
+        kinds, descending = body.get("event_types"), body.get("order", "DESC") == "DESC"
+        if body.get("offset") and descending and "end_time" not in body:
+            raise invalid("end_time must be given with an offset in descending order")
+        since, until = body.get("start_time", 0), body.get("end_time")
+        found = [
+            one
+            for one in cluster.events
+            if (not kinds or one["type"] in kinds)
+            and one["timestamp"] >= since
+            and (until is None or one["timestamp"] <= until)
+        ]
+        if descending:
             found = found[::-1]
         start, size = body.get("offset", 0), min(body.get("limit") or 50, _MOST_EVENTS)
         told: dict[str, Any] = {"events": found[start : start + size], "total_count": len(found)}
         if start + size < len(found):
-            told["next_page"] = {**body, "offset": start + size, "limit": size}
+            end = {"end_time": found[0]["timestamp"]} if descending else {}
+            told["next_page"] = {**end, **body, "offset": start + size, "limit": size}
         return told
 
     def delete(self, body: Mapping[str, Any]) -> dict[str, Any]:

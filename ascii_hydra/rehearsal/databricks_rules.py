@@ -37,11 +37,7 @@ _OF_POOL = ("availability", "zone_id", "spot_bid_price_percent", "first_on_deman
 
 def node_types() -> dict[str, InstanceType]:
     """The instance types that Databricks offers, by their names."""
-    return {
-        name: one
-        for name, one in instance_types().items()
-        if one.databricks_listed or one.dbu_per_hour is not None
-    }
+    return {name: one for name, one in instance_types().items() if one.databricks_listed}
 
 
 def workers(spec: Mapping[str, Any]) -> int:

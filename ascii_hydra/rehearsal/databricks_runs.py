@@ -191,6 +191,8 @@ class Run:
             installed = before
         fault = self._world.faults.taken("step", {FaultEffect.step_killed})
         self.state, self.script_started = "RUNNING", self._world.agenda.now()
+        if self.cluster is not None:
+            self.cluster.executes()
         version = str(spec.get("spark_version", "client.4.0")).partition(".x-")[0]
         self._execution = Execution(
             self._world.sandbox,

@@ -357,14 +357,15 @@ class Cluster:
                 self._write_logs(step)
                 step.state = step_state if step.started is not None else "CANCELLED"
                 step.ended = now if step.started is not None else None
+        # EC2 charges for an instance until it begins to shut down; the cluster takes longer.
+        for instance in self.instances:
+            if instance.ended is None:
+                instance.state, instance.ended = "TERMINATED", now
         self._world.agenda.after(_TERMINATING_S, self._gone)
 
     def _gone(self) -> None:
         self.ended = self._world.agenda.now()
         self.state = "TERMINATED_WITH_ERRORS" if self._with_errors else "TERMINATED"
-        for instance in self.instances:
-            if instance.ended is None:
-                instance.state, instance.ended = "TERMINATED", self.ended
 
     def later(self, seconds: float, action: Callable[[], None]) -> Appointment:
         """Something that happens unless the cluster ends before."""

@@ -20,7 +20,12 @@ def new_id(prefix: str, size: int = 13) -> str:
 
 @dataclass
 class Instance:
-    """One EC2 instance of a cluster; times are virtual seconds since the epoch."""
+    """One EC2 instance of a cluster; times are virtual seconds since the epoch.
+
+    Attributes:
+        given: EC2 has given it; until then it has no name there, and costs nothing.
+        added: by managed scaling.
+    """
 
     role: str
     market: str
@@ -30,6 +35,7 @@ class Instance:
     state: str = "PROVISIONING"
     ready: float | None = None
     ended: float | None = None
+    given: bool = True
     added: bool = False
     id: str = field(default_factory=lambda: new_id("ci", 12))
     ec2_id: str = field(default_factory=lambda: f"i-{secrets.token_hex(9)[:17]}")
@@ -45,7 +51,7 @@ class Instance:
                 reason = {"Message": "Instance was terminated by managed scaling."}
         return {
             "Id": self.id,
-            "Ec2InstanceId": self.ec2_id,
+            **({"Ec2InstanceId": self.ec2_id} if self.given else {}),
             "PublicDnsName": "",
             "PublicIpAddress": "",
             "PrivateDnsName": f"ip-{address.replace('.', '-')}.ec2.internal",
@@ -76,6 +82,12 @@ class Collection:
     asked: Mapping[str, Any]
     id: str
     instances: list[Instance] = field(default_factory=list)
+
+    def withhold(self, market: str | None = None) -> None:
+        """EC2 does not give its instances, or those of one market."""
+        for one in self.instances:
+            if market in (None, one.market):
+                one.given, one.state = False, "AWAITING_FULFILLMENT"
 
     @property
     def is_fleet(self) -> bool:

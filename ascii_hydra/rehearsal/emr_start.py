@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ascii_hydra.config.choices import FaultEffect
 from ascii_hydra.config.schema import FaultRule
+from ascii_hydra.rehearsal.emr_instances import Collection
 from ascii_hydra.rehearsal.step_logs import write_bootstrap_log
 from ascii_hydra.rehearsal.world import World
 
@@ -44,6 +46,8 @@ class Start:
             for market, units in one.wanted():
                 one.launch(market, units, now)
         if self._effect is FaultEffect.validation_error:
+            for one in cluster.collections:
+                one.withhold()
             self._end_after(_REFUSED_S, "VALIDATION_ERROR", _UNKNOWN_ZONE)
         elif self._effect is FaultEffect.start_failure:
             self._end_after(provisioning_s, "INTERNAL_ERROR", _INTERNAL)
@@ -59,18 +63,16 @@ class Start:
     def _find_no_capacity(self) -> None:
         fleets = [one for one in self._cluster.collections if one.is_fleet]
         if not fleets:
-            for instance in self._cluster.instances:
-                instance.state = "AWAITING_FULFILLMENT"
+            for one in self._cluster.collections:
+                one.withhold()
             return  # instance groups wait for ever
         spot = [one for one in fleets if dict(one.wanted())["SPOT"]]
         timeout_s = max(one.spot_timeout_s for one in spot or fleets)
         only_spot = self._fault is not None and self._fault.code == "SPOT"
+        for one in fleets:
+            one.withhold("SPOT" if only_spot else None)
         if only_spot and all(one.switches_to_on_demand for one in spot):
-            for one in spot:
-                for instance in one.instances:
-                    instance.market = "ON_DEMAND"
-            waited_s = timeout_s if spot else 0.0
-            self._cluster.later(waited_s + self._world.config.provisioning_seconds, self._bootstrap)
+            self._cluster.later(timeout_s if spot else 0.0, lambda: self._switch(spot))
             return
         market = "Spot" if only_spot else "On-Demand"
         message = (
@@ -78,6 +80,15 @@ class Start:
             " timeout: insufficient capacity."
         )
         self._end_after(timeout_s, "INSTANCE_FLEET_TIMEOUT", message)
+
+    def _switch(self, fleets: Sequence[Collection]) -> None:
+        """There was no spot capacity: take on demand instead."""
+        now = self._world.agenda.now()
+        for instance in (instance for fleet in fleets for instance in fleet.instances):
+            if not instance.given:
+                instance.given, instance.market, instance.created = True, "ON_DEMAND", now
+                instance.state = "PROVISIONING"
+        self._cluster.later(self._world.config.provisioning_seconds, self._bootstrap)
 
     def _bootstrap(self) -> None:
         cluster = self._cluster

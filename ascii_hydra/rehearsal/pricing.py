@@ -1,4 +1,4 @@
-"""The Pricing API of the rehearsal: the package's own catalogue, in AWS's shape."""
+"""The Pricing API of the rehearsal: the package's own prices, in AWS's shape."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ascii_hydra.aws.model import model_problems
-from ascii_hydra.catalogue.instances import InstanceType, instance_types
+from ascii_hydra.catalogue.instances import instance_types
+from ascii_hydra.catalogue.price_tables import HOME_REGION, PACKAGED, Kind, table_of
 from ascii_hydra.rehearsal.emr_errors import ApiError
 
-_REGION = "us-east-1"  # the catalogue's
 _PAGE = 100
+_REGIONAL = {"regionCode": HOME_REGION, "locationType": "AWS Region"}
 _EC2 = {
-    "regionCode": _REGION,
+    **_REGIONAL,
     "operatingSystem": "Linux",
     "tenancy": "Shared",
     "preInstalledSw": "NA",
     "capacitystatus": "Used",
 }
-_EMR = {"regionCode": _REGION, "softwareType": "EMR"}
 
 
 def products(operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """GetProducts, of on-demand instances and of EMR's fee on them. Raises ApiError."""
+    """GetProducts, of instances on demand, of EMR's fee on them and of EBS volumes. Raises
+    ApiError."""
     if operation != "GetProducts":
         raise ApiError(
             "UnknownOperationException", f"The rehearsal cloud has no operation {operation}."
@@ -35,8 +36,9 @@ def products(operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
     service = params["ServiceCode"]
     found = [
         product
-        for product in _products(service)
-        if all(_matches(product, one) for one in params.get("Filters", ()))
+        for product in _products()
+        if product["serviceCode"] == service
+        and all(_matches(product["product"], one) for one in params.get("Filters", ()))
     ]
     start, size = int(token), params.get("MaxResults", _PAGE)
     page = [json.dumps(product) for product in found[start : start + size]]
@@ -44,30 +46,39 @@ def products(operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
     return {"FormatVersion": "aws_v1", "PriceList": page, **more}
 
 
-def _products(service: str) -> Iterator[dict[str, Any]]:
-    for one in instance_types().values():
-        if service == "AmazonEC2" and one.on_demand_usd_per_hour is not None:
-            yield _product(service, one, _EC2, one.on_demand_usd_per_hour, "Hrs")
-        elif service == "ElasticMapReduce" and one.emr_fee_usd_per_hour is not None:
-            yield _product(service, one, _EMR, one.emr_fee_usd_per_hour, "Hours")
+def _products() -> Iterator[dict[str, Any]]:
+    types = instance_types()
+    for (kind, item), figure in table_of(PACKAGED, HOME_REGION).items():
+        if kind is Kind.ebs:
+            volume = {**_REGIONAL, "volumeApiName": item, "usagetype": f"EBS:VolumeUsage.{item}"}
+            yield _product("AmazonEC2", "Storage", item, volume, figure.value, "GB-Mo")
+        if kind not in (Kind.ec2_on_demand, Kind.emr_fee) or item not in types:
+            continue
+        one = types[item]
+        told = {
+            "instanceType": item,
+            "vcpu": str(one.vcpus),
+            "memory": f"{one.memory_gib:g} GiB",
+        }
+        if kind is Kind.ec2_on_demand:
+            told |= {**_EC2, "usagetype": f"BoxUsage:{item}"}
+            yield _product("AmazonEC2", "Compute Instance", item, told, figure.value, "Hrs")
+        else:
+            family = "Elastic Map Reduce Instance"
+            told |= {**_REGIONAL, "softwareType": "EMR", "usagetype": f"BoxUsage:{item}"}
+            yield _product("ElasticMapReduce", family, item, told, figure.value, "Hrs")
 
 
 def _product(
-    service: str, one: InstanceType, attributes: Mapping[str, str], usd: float, unit: str
+    service: str, family: str, item: str, attributes: Mapping[str, str], usd: float, unit: str
 ) -> dict[str, Any]:
-    sku = f"REHEARSAL{service.upper()}{one.name.replace('.', '').upper()}"
+    sku = f"REHEARSAL{service.upper()}{item.replace('.', '').upper()}"
     price = {"unit": unit, "pricePerUnit": {"USD": f"{usd:.10f}"}, "description": "rehearsed"}
     return {
         "product": {
             "sku": sku,
-            "productFamily": "Compute Instance" if service == "AmazonEC2" else service,
-            "attributes": {
-                **attributes,
-                "servicecode": service,
-                "instanceType": one.name,
-                "vcpu": str(one.vcpus),
-                "memory": f"{one.memory_gib:g} GiB",
-            },
+            "productFamily": family,
+            "attributes": {"servicecode": service, **attributes},
         },
         "serviceCode": service,
         "terms": {
@@ -77,5 +88,6 @@ def _product(
 
 
 def _matches(product: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
-    value = product["product"]["attributes"].get(wanted["Field"], "")
+    field = wanted["Field"]
+    value = product[field] if field == "productFamily" else product["attributes"].get(field, "")
     return bool(value.lower() == wanted["Value"].lower())

@@ -8,6 +8,8 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -32,6 +34,7 @@ from ascii_hydra.rehearsal.guard import Guard
 from ascii_hydra.rehearsal.pricing import products
 from ascii_hydra.rehearsal.s3_operations import s3_operation
 from ascii_hydra.rehearsal.settings import as_json, from_json, rules_from_json
+from ascii_hydra.rehearsal.spot_market import OPERATION, ec2_error, spot_prices
 from ascii_hydra.rehearsal.store import Store
 from ascii_hydra.rehearsal.world import World
 from ascii_hydra.rehearsal.wsgi import WORDS, Environ, StartResponse, hang_up, let_pass
@@ -105,12 +108,32 @@ class Cloud:
             return self._called(operation, environ, start_response, self._answer_emr)
         if service == "AWSPriceListService":
             return self._called(operation, environ, start_response, self._answer_pricing)
+        if _service(environ) == "ec2":
+            return self._ec2(environ, start_response)
         if _service(environ) not in ("", "s3"):
             return self._moto(environ, start_response)
         query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
         path = environ.get("PATH_INFO", "")
         operation = s3_operation(environ["REQUEST_METHOD"], path, query, environ)
         return self._called(operation, environ, start_response, self._answer_s3)
+
+    def _ec2(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        content = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = BytesIO(content)
+        if parse_qs(content.decode()).get("Action") != [OPERATION]:
+            return self._moto(environ, start_response)
+        return self._called(OPERATION, environ, start_response, self._answer_spot)
+
+    def _answer_spot(
+        self, _operation: str, environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        text = environ["wsgi.input"].read().decode()
+        form = {name: values[0] for name, values in parse_qs(text).items()}
+        try:
+            told = spot_prices(form, _region(environ), datetime.now(UTC))
+        except ApiError as error:
+            return _xml(start_response, error.status, ec2_error(error))
+        return _xml(start_response, 200, told)
 
     def _record(self, operation: str) -> None:
         self._calls.append({"operation": operation, "at": self._world.clock.now()})
@@ -135,6 +158,8 @@ class Cloud:
             return reply
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         error = _refusal(fault, s3=operation.startswith("s3:"))
+        if operation == OPERATION:
+            return _xml(start_response, error.status, ec2_error(error))
         if operation.startswith("s3:"):
             return _s3_error(start_response, error, environ)
         return _aws_error(start_response, error)
@@ -271,6 +296,13 @@ def _json(
 def _aws_error(start_response: StartResponse, error: ApiError) -> list[bytes]:
     told = {"__type": error.code, "message": error.message, "Message": error.message}
     return _json(start_response, error.status, told, {"x-amzn-ErrorType": error.code})
+
+
+def _xml(start_response: StartResponse, status: int, told: str) -> list[bytes]:
+    content = told.encode()
+    headers = [("Content-Type", "text/xml;charset=UTF-8"), ("Content-Length", str(len(content)))]
+    start_response(f"{status} {WORDS.get(status, 'Error')}", headers)
+    return [content]
 
 
 def _s3_error(start_response: StartResponse, error: ApiError, environ: Environ) -> list[bytes]:

@@ -1,101 +1,144 @@
-"""The rows of a sweep side by side: on the terminal, as Markdown, CSV and JSON."""
+"""The rows of a sweep side by side: on the terminal, as Markdown, CSV, JSON, HTML and a chart."""
 
 from __future__ import annotations
 
 import csv
 import json
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from ascii_hydra.outcome import Ending, Outcome
-from ascii_hydra.report.progress import wide_console
+from ascii_hydra.outcome import Ending
+from ascii_hydra.report.compared_rows import ComparedRow, compared_rows, lacking
+from ascii_hydra.report.comparison_table import LEFT, overrides_text, remarks, table_columns
+from ascii_hydra.report.progress import nearby, wide_console
+from ascii_hydra.report.sweep_folder import swept_rows
 
-COLUMNS = (
-    "row",
-    "overrides",
-    "engine",
-    "mode",
-    "cluster",
-    "pipeline",
-    "ending",
-    "duration_s",
-    "cost_usd",
-    "error",
+_STYLES = {
+    Ending.succeeded: "green",
+    Ending.failed: "red",
+    Ending.canceled: "yellow",
+    Ending.not_started: "dim",
+    Ending.planned: "cyan",
+}
+# What a narrow terminal keeps, the most needed first.
+_BY_NEED = (
+    *("#", "engine", "cluster", "ending", "duration", "cost", "front", "overrides", "estimated"),
+    *("wasted", "start-up", "$/node-h", "workers", "$/GB", "GB read"),
 )
+_BAR = r"\|"
 
 
-def compared(folder: Path, rows_file: str, console: Console | None = None) -> bool:
-    """Write comparison.md, .csv and .json of a sweep and print the table.
+def compared(folder: Path, console: Console | None = None) -> bool:
+    """Print the table of a sweep and write comparison.md, .csv, .json and .html; .svg too, if there
+    is something to draw.
 
     Args:
         folder: the sweep's folder; each row has one of its own in it, `<number>-...`.
-        rows_file: name of the file in it that lists every row's overrides.
         console: where the table is printed.
 
     Returns:
         Whether every row went well.
     """
-    rows = _rows(folder, rows_file)
-    _write(folder, rows)
+    rows = compared_rows(swept_rows(folder))
     console = console or wide_console()
+    columns = table_columns(rows)
+    shown = _fitting(columns, console.width)
+    _show(rows, {name: columns[name] for name in shown}, console)
+    hidden = [name for name in columns if name not in shown]
+    written = _written(folder, rows, columns)
+    more = f" (there too: {', '.join(hidden)})" if hidden else ""
+    kinds = ", ".join(f".{path.suffix[1:]}" for path in written[1:])
+    console.print(
+        f"Written to {nearby(str(written[0]))}, {kinds}{more}", highlight=False, soft_wrap=True
+    )
+    return all(one.went_well for one in rows)
+
+
+# --- terminal ------------------------------------------------------------------------------------
+
+
+def _fitting(columns: Mapping[str, Sequence[str]], width: int) -> list[str]:
+    """The columns that a terminal has room for, in their order."""
+    left, taken = width, set()
+    for need in _BY_NEED:
+        for name, column in columns.items():
+            if name.partition(" (")[0] != need:
+                continue
+            wide = max(len(one) for one in (name, *column)) + 2
+            if wide <= left + 2 or need in {"#", "engine"}:
+                taken.add(name)
+                left -= wide
+    return [name for name in columns if name in taken]
+
+
+def _show(
+    rows: Sequence[ComparedRow], columns: Mapping[str, Sequence[str]], console: Console
+) -> None:
     table = Table(box=None, pad_edge=False)
-    shown = ("row", "overrides", "ending", "duration_s", "cost_usd", "error")
-    for name in shown:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(_text(row[name])) for name in shown))
+    for name in columns:
+        table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=True)
+    for index, row in enumerate(rows):
+        dominated = row.standing is not None and not row.standing.on_front
+        table.add_row(
+            *(
+                Text(column[index], _STYLES[row.outcome.ending] if name == "ending" else "")
+                for name, column in columns.items()
+            ),
+            style="dim" if dominated else None,
+        )
     console.print(table)
-    console.print(f"Written to {folder}/comparison.md, .csv and .json", highlight=False)
-    return all(row["ending"] in {Ending.succeeded, Ending.planned} for row in rows)
+    console.print()
+    if "overrides" not in columns:
+        for row in rows:
+            if differs := overrides_text(row, own=("engine", "cluster")):
+                console.print(f"#{row.number}: {differs}", markup=False, highlight=False)
+    for remark in remarks(rows):
+        console.print(remark, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
-def _rows(folder: Path, rows_file: str) -> list[dict[str, object]]:
-    planned = folder / rows_file
-    listed = json.loads(planned.read_text(encoding="utf-8")) if planned.is_file() else []
-    written = {
-        int(path.parent.name.partition("-")[0]): Outcome.read(path)
-        for path in folder.glob("*/result.json")
-    }
-    numbers = sorted({*range(len(listed)), *written})
-    return [_row(n, listed[n] if n < len(listed) else [], written.get(n)) for n in numbers]
+# --- files ---------------------------------------------------------------------------------------
 
 
-def _row(number: int, overrides: list[str], outcome: Outcome | None) -> dict[str, object]:
-    row: dict[str, object] = dict.fromkeys(COLUMNS)
-    row.update(row=number, overrides=" ".join(overrides))
-    if outcome is None:
-        return {**row, "ending": Ending.not_started, "error": "it wrote no result.json"}
-    known = {name: value for name, value in asdict(outcome).items() if name in COLUMNS}
-    errors = [step.error for step in outcome.steps if step.error]
-    first = outcome.error or next(iter(errors), None)
-    return {
-        **row,
-        **known,
-        "cost_usd": outcome.cost_usd,
-        "error": first.strip().splitlines()[0] if first else None,
-    }
+def _written(
+    folder: Path, rows: Sequence[ComparedRow], columns: Mapping[str, Sequence[str]]
+) -> list[Path]:
+    from ascii_hydra.report.chart import charted
+    from ascii_hydra.report.page import page
 
-
-def _write(folder: Path, rows: list[dict[str, object]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(rows, indent=2)
-    (folder / "comparison.json").write_text(text + "\n", encoding="utf-8")
-    with (folder / "comparison.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, COLUMNS)
+    data = [one.as_data() for one in rows]
+    drawn = charted(rows)
+    texts = {
+        "md": markdown(rows, columns),
+        "json": json.dumps(data, indent=2) + "\n",
+        "html": page(folder, rows, columns, None if drawn is None else drawn.for_page),
+    }
+    if drawn is not None:
+        texts["svg"] = drawn.svg
+    paths = []
+    for suffix, text in texts.items():
+        paths.append(folder / f"comparison.{suffix}")
+        paths[-1].write_text(text, encoding="utf-8")
+    paths.insert(1, folder / "comparison.csv")
+    with paths[1].open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, data[0] if data else ["row"])
         table.writeheader()
-        table.writerows(rows)
-    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
-    for row in rows:
-        cells = (_text(row[name]).replace("|", "\\|") for name in COLUMNS)
-        lines.append(f"| {' | '.join(cells)} |")
-    (folder / "comparison.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        table.writerows(data)
+    return paths
 
 
-def _text(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+def markdown(rows: Sequence[ComparedRow], columns: Mapping[str, Sequence[str]]) -> str:
+    """The table and what must be known of it as Markdown."""
+    lines = [f"| {' | '.join(columns)} |"]
+    lines.append("|" + "".join(" --- |" if one in LEFT else " ---: |" for one in columns))
+    for index, row in enumerate(rows):
+        cells = {name: column[index] for name, column in columns.items()}
+        if (what := lacking([row]).get(row.number)) is not None and "cost" in cells:
+            cells["cost"] += f", lacking {what}"
+        lines.append(f"| {' | '.join(one.replace('|', _BAR) for one in cells.values())} |")
+    listed = [f"- {one.replace('|', _BAR)}" for one in remarks(rows)]
+    return "\n".join([*lines, *(["", *listed] if listed else [])]) + "\n"

@@ -1,4 +1,5 @@
-"""What would run: every step, where, with how much computing, and the exact request."""
+"""What would run: every step, where, with how much computing, what it would cost, and the exact
+request."""
 
 from __future__ import annotations
 
@@ -9,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
-from ascii_hydra.config.choices import ReuseCluster
+from ascii_hydra.config.choices import PlanFormat, ReuseCluster
 from ascii_hydra.config.cluster_schema import DatabricksCluster, EmrCluster, PySparkCluster
 from ascii_hydra.config.engine_schema import DatabricksEngine, EmrEngine, PySparkEngine
 from ascii_hydra.config.settle import Settings, StepSettings
+from ascii_hydra.engines.estimate import PlannedRun, plan_estimates
 from ascii_hydra.engines.local_request import LocalRequest
-from ascii_hydra.engines.request import request
 from ascii_hydra.engines.step_run import planned_run
+from ascii_hydra.report.plan_costs import show_costs, total_words
 from ascii_hydra.report.progress import nearby, wide_console
 
 if TYPE_CHECKING:
@@ -25,36 +28,83 @@ if TYPE_CHECKING:
     from ascii_hydra.engines.emr.emr_request import EmrRequest
 
 _WIDTH = 110
+_UNFOLDED = 1000
 
 
-def show_plan(settings: Settings, console: Console | None = None) -> None:
-    """Print the plan of a run; nothing is started and nothing but conf/ is read."""
+def show_plan(
+    settings: Settings,
+    planned: PlannedRun | None = None,
+    console: Console | None = None,
+    *,
+    short: bool = False,
+) -> None:
+    """Print the plan of a run; nothing is started, and nothing is read but conf/, the pipeline's
+    input where it is on this machine, and the durations of earlier runs.
+
+    Args:
+        settings: the run's; `plan.format` and `plan.requests` decide how it is told.
+        planned: what `plan_estimates` says of it, if that is known already.
+        console: where it is printed.
+        short: one line alone, for a row of a sweep; with `plan.format=json`, the document in it.
+    """
     console = console or wide_console()
+    planned = plan_estimates(settings) if planned is None else planned
     config = settings.config
-    console.print(
-        f"Plan of pipeline {config.pipeline.name}, configuration {settings.digest}."
-        " Nothing is started.",
-        highlight=False,
-    )
+    if config.plan.format is PlanFormat.json:
+        from ascii_hydra.report.plan_json import plan_json
+
+        text = json.dumps(plan_json(settings, planned), indent=None if short else 2)
+        console.out(text, highlight=False)
+        return
+    named = f"Plan of pipeline {config.pipeline.name}, configuration {settings.digest}"
+    if short:
+        costs = f"{named}: {total_words(planned)}."
+        console.print(costs, markup=False, highlight=False, soft_wrap=True)
+        return
+    console.print(f"{named}. Nothing is started.", highlight=False)
+    _show_steps(settings, planned, console)
+    show_costs(settings, planned, console)
+    if not config.plan.requests:
+        return
+    clusters: dict[str, str] = {}
+    for one in planned.steps:
+        console.print(f"\nRequest of {one.step}:", highlight=False)
+        shown = _shown(settings.steps[one.step], one.asked, clusters)
+        console.print(shown, markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_steps(settings: Settings, planned: PlannedRun, console: Console) -> None:
+    whole = _steps(settings, planned)
+    unfolded = Measurement.get(console, console.options.update(max_width=_UNFOLDED), whole)
+    if unfolded.maximum <= console.width:
+        console.print(whole)
+        return
+    # A path that is folded cannot be copied.
+    console.print(_steps(settings, planned, outputs=False))
+    for one in planned.steps:
+        output = nearby(planned_run(settings, settings.steps[one.step]).output)
+        console.print(f"{one.step}: {output}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _steps(settings: Settings, planned: PlannedRun, *, outputs: bool = True) -> Table:
     table = Table(box=None, pad_edge=False)
-    for heading in ("step", "engine", "cluster", "computing", "partitions", "output"):
+    headings = ["step", "engine", "cluster", "computing", "partitions", "output"]
+    for heading in headings if outputs else headings[:-1]:
         table.add_column(heading, overflow="fold", no_wrap=heading in {"step", "engine"})
-    for step in settings.steps.values():
-        table.add_row(
+    for one in planned.steps:
+        step = settings.steps[one.step]
+        names = " x ".join(step.config.partitions)
+        count = "?" if one.partitions is None else str(one.partitions)
+        cells = [
             step.name,
             step.engine.name.value,
             step.cluster.size.value,
             computing(step),
-            " x ".join(step.config.partitions) or "-",
+            f"{count} ({names})" if names else "-",
             escape(nearby(planned_run(settings, step).output)),
-        )
-    console.print(table)
-    clusters: dict[str, str] = {}
-    for step in settings.steps.values():
-        asked = request(planned_run(settings, step))
-        console.print(f"\nRequest of {step.name}:", highlight=False)
-        shown = _shown(step, asked, clusters)
-        console.print(shown, markup=False, highlight=False, soft_wrap=True)
+        ]
+        table.add_row(*cells[: len(table.columns)])
+    return table
 
 
 def _shown(
@@ -152,9 +202,11 @@ def _emr_computing(step: StepSettings, cluster: EmrCluster) -> str:
     if engine.cluster_id is not None:
         return f"existing cluster {engine.cluster_id}"
     from ascii_hydra.catalogue import instance_types
+    from ascii_hydra.catalogue.prices import price_list
     from ascii_hydra.engines.emr.instances import worker_types, workers_of
 
-    types = worker_types(cluster, engine.release_label, instance_types(engine.region))
+    known, prices = instance_types(engine.region), price_list(step.prices, engine.region)
+    types = worker_types(cluster, engine.release_label, known, prices)
     roles = workers_of(cluster)
     total = roles.core + roles.spot + roles.on_demand_tasks
     grown = f" to {cluster.max_workers}" if (cluster.max_workers or 0) > total else ""

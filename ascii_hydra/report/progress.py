@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,8 @@ from rich.markup import escape
 from rich.spinner import Spinner
 from rich.table import Table
 
+from ascii_hydra.costs.bill import Bill, Part, together
+from ascii_hydra.engines.wording import money, money_of
 from ascii_hydra.outcome import Ending, Outcome, StepOutcome
 
 _COLOURS = {
@@ -102,6 +104,8 @@ class Progress:
             said += f" in {_seconds(outcome.duration_s)}"
         if outcome.rows is not None:
             said += f", {outcome.rows:,} rows"
+        if outcome.bill is not None and outcome.bill != Bill(run_s=outcome.bill.run_s):
+            said += f", {money_of(outcome.bill)}"
         self._plain(said)
 
     def note(self, text: str) -> None:
@@ -116,8 +120,9 @@ class Progress:
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, caption=self._note, caption_justify="left")
-        for heading in ("step", "engine", "cluster", "state", "duration"):
-            table.add_column(heading, justify="right" if heading == "duration" else "left")
+        for heading in ("step", "engine", "cluster", "state", "duration", "cost"):
+            right = heading in {"duration", "cost"}
+            table.add_column(heading, justify="right" if right else "left")
         for row in self._rows.values():
             done = sum(one.duration_s or 0.0 for one in row.ended)
             if row.running_since is not None:
@@ -128,7 +133,8 @@ class Progress:
             else:
                 state = _state(row.ended, row.total)
             shown = _seconds(done) if done else ""
-            table.add_row(row.step, row.engine, row.cluster, state, shown)
+            cost = _cost(row.ended) if row.ended else ""
+            table.add_row(row.step, row.engine, row.cluster, state, shown, cost)
         return table
 
 
@@ -215,9 +221,10 @@ def show(outcome: Outcome, console: Console | None = None) -> None:
     if outcome.steps:
         total = _seconds(outcome.duration_s or 0.0)
         whose = " of the rehearsed cloud's time" if outcome.virtual else ""
-        console.print(
-            f"\n{outcome.ending.value} in {total}{whose}; history: make start", highlight=False
-        )
+        console.print(f"\n{outcome.ending.value} in {total}{whose}", highlight=False)
+        for line in cost_lines(outcome):
+            console.print(line, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+        console.print("history: make start", highlight=False)
 
 
 def _print_whole(console: Console, text: str) -> None:
@@ -232,9 +239,37 @@ def _shortened(text: str) -> str:
     return "\n".join([*lines[:2], "  ...", *lines[-(_ERROR_LINES - 3) :]])
 
 
+def cost_lines(outcome: Outcome) -> Iterator[str]:
+    """What the whole has cost, of what, and how certain that is; nothing where nothing is rented.
+
+    `~` marks an estimate, `>` a cost that lacks something without a price.
+    """
+    whole = outcome.bill
+    if whole is None or not (whole.lines or whole.unpriced):
+        return
+    parts = [f"{one.value.replace('_', ' and ')} {money(whole.of(one))}" for one in Part]
+    yield f"cost {money_of(whole)}: {', '.join(parts)}"
+    expected = [one.estimated_usd for one in outcome.steps if one.ending is not Ending.not_started]
+    known = [one for one in expected if one is not None]
+    if known and len(known) == len(expected):
+        yield f"  {money(sum(known))} was estimated for these steps before"
+    if outcome.shared is not None:
+        yield f"  {money_of(outcome.shared)} of it for what the steps shared, besides them"
+    if whole.wasted_usd:
+        yield f"  {money(whole.wasted_usd)} of it wasted: on attempts that made nothing"
+    for clause in whole.unpriced:
+        yield f"  without a price: {clause}"
+    for clause in whole.assumed:
+        yield f"  assumed: {clause}"
+
+
 def _cost(steps: Iterable[StepOutcome]) -> str:
-    costs = [one.cost_usd for one in steps]
-    return "-" if None in costs else f"${sum(cost for cost in costs if cost):.2f}"
+    bills = [one.bill for one in steps]
+    known = [one for one in bills if one is not None]
+    if None not in bills:
+        return money_of(together(known))
+    usd = sum(one.known_usd for one in known)
+    return f"> {money(usd)}" if usd else "-"
 
 
 def _shared(steps: Sequence[StepOutcome]) -> str:

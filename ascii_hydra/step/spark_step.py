@@ -34,6 +34,7 @@ from dagster_pipes import (
 
 from ascii_hydra.step.choices import Engine, ExecutionMode
 from ascii_hydra.step.folder_messages import opened_pipes
+from ascii_hydra.step.metadata import INPUT_BYTES, input_bytes
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -197,6 +198,8 @@ class SparkStep:
         with opened_pipes(_ArgumentsLoader(arguments), spark_is_ours=ours) as context:
             spark = _session(cls.__name__, arguments)
             try:
+                # A cluster's application may have served others before.
+                before = input_bytes(spark)
                 step.execute_business_logic(
                     context=context,
                     execution_mode=arguments.mode,
@@ -204,6 +207,9 @@ class SparkStep:
                     spark=spark,
                     engine=arguments.engine,
                 )
+                after = input_bytes(spark)
+                if before is not None and after is not None:
+                    context.report_custom_message({INPUT_BYTES: after - before})
             finally:
                 if ours:
                     spark.stop()

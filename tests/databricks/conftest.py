@@ -20,8 +20,9 @@ from urllib.request import Request, urlopen
 import dagster as dg
 import pytest
 
-from ascii_hydra.config.schema import RehearsalConfig
+from ascii_hydra.config.schema import PricesConfig, RehearsalConfig
 from ascii_hydra.databricks.workspace import Workspace
+from ascii_hydra.engines.costing import Costing
 from ascii_hydra.engines.databricks.api import Databricks
 from ascii_hydra.engines.databricks.client import DatabricksClient
 from ascii_hydra.engines.databricks.databricks_request import DatabricksRequest
@@ -47,6 +48,15 @@ CLUSTER = {
     "aws_attributes": {"availability": "ON_DEMAND", "zone_id": "auto"},
     "data_security_mode": "SINGLE_USER",
 }
+COSTING = Costing(
+    prices=PricesConfig(),
+    region="us-east-1",
+    budget_usd=None,
+    endpoint="rehearsal",
+    pipeline="tests",
+    mode="small_dev_sample_s3",
+    cluster="small",
+)
 ENDLESS = """
 with opened() as context:
     context.log.info("at work")
@@ -231,6 +241,7 @@ def request(
         timeout_s=3600.0,
         start_timeout_s=3600.0,
         poll_s=10.0,
+        costing=COSTING,
     )
     return replace(made, **changes)
 

@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from ascii_hydra.aws.client import Place, aws_client
-from ascii_hydra.config.schema import RehearsalConfig
+from ascii_hydra.config.schema import PricesConfig, RehearsalConfig
+from ascii_hydra.engines.costing import Costing
 from ascii_hydra.engines.emr.api import ALIVE
 from ascii_hydra.engines.emr.client import EmrClient
 from ascii_hydra.engines.emr.emr_request import EmrRequest
@@ -195,6 +196,15 @@ def request(
         start_timeout_s=3600.0,
         poll_s=10.0,
         log_wait_s=30.0,
+        costing=Costing(
+            prices=PricesConfig(),
+            region="us-east-1",
+            budget_usd=None,
+            endpoint="rehearsal",
+            pipeline="tests",
+            mode="full",
+            cluster="small",
+        ),
     )
     return replace(made, **changes)
 

@@ -31,6 +31,12 @@ JOBS = "/api/2.2/jobs/runs"
 POOLS = "/api/2.0/instance-pools"
 # Of runs/list: "greater than 0 and less than 25" (the SDK's docstring).
 PAGE = 24
+# Of clusters/events, "maximum allowed value is 500".
+_EVENTS_PAGE = 500
+_EVENTS = (
+    *("CREATING", "STARTING", "RESTARTING", "RUNNING", "TERMINATING"),
+    *("RESIZING", "UPSIZE_COMPLETED", "NODES_LOST", "EXPANDED_DISK"),
+)
 _READ_PATIENCE_S = 5 * 60.0
 _TICK_S = 0.1
 
@@ -142,6 +148,35 @@ class Databricks:
         )
         return found
 
+    def cluster_events(self, cluster_id: str, *, until: float) -> Iterator[Mapping[str, Any]]:
+        """What has happened to a cluster's size and state, the newest first, page by page, each at
+        the first attempt.
+
+        Args:
+            cluster_id: the cluster.
+            until: seconds since the epoch, by Databricks' clock: of pages in this order, the API
+                wants an end.
+        """
+        body: dict[str, Any] | None = {
+            "cluster_id": cluster_id,
+            "order": "DESC",
+            "end_time": int(until * 1000) + 1,
+            "event_types": list(_EVENTS),
+            "limit": _EVENTS_PAGE,
+        }
+        while body:
+            reply = self.call("POST", "/api/2.1/clusters/events", body=body)
+            yield from reply.get("events", ())
+            token = reply.get("next_page_token")
+            body = reply.get("next_page") or ({**body, "page_token": token} if token else None)
+
+    def pool(self, pool_id: str) -> Mapping[str, Any]:
+        """What instance-pools/get says, at the first attempt."""
+        found: Mapping[str, Any] = self.call(
+            "GET", f"{POOLS}/get", query={"instance_pool_id": pool_id}
+        )
+        return found
+
     def pools(self) -> list[Mapping[str, Any]]:
         """Every instance pool, at the first attempt."""
         return list(self.call("GET", f"{POOLS}/list").get("instance_pools", ()))
@@ -217,8 +252,8 @@ def _client(workspace: Workspace, stop: threading.Event) -> WorkspaceClient:
     try:
         known = login.client
         if known is not None:
-            return _aside(lambda: _authenticated(known), stop)
-        login.client = _aside(lambda: _made(workspace), stop)
+            return _logging_in(lambda: _authenticated(known), stop)
+        login.client = _logging_in(lambda: _made(workspace), stop)
         return login.client
     finally:
         login.lock.release()
@@ -231,24 +266,34 @@ def _forget(workspace: Workspace, client: WorkspaceClient) -> None:
             login.client = None
 
 
-def _aside(call: Callable[[], T], stop: threading.Event) -> T:
+def _logging_in(call: Callable[[], T], stop: threading.Event) -> T:
     """The result of a call that is deaf to any stop: the SDK repeats its questions about the
     workspace for up to 5 min, and a service of tokens may not answer."""
+    return aside(lambda: _logged_in(call), lambda: _heed(stop))
+
+
+def aside(call: Callable[[], T], heed: Callable[[], None]) -> T:
+    """The result of a call that is not waited for longer than one wants to.
+
+    Args:
+        call: is made in a thread of its own, which goes on if nobody waits for it.
+        heed: is asked again and again meanwhile; raises to wait no longer.
+    """
     made: list[T] = []
     wrong: list[BaseException] = []
 
     def make() -> None:
         try:
-            made.append(_logged_in(call))
+            made.append(call())
         except BaseException as raised:  # noqa: BLE001 - raised again below
             wrong.append(raised)
 
-    thread = threading.Thread(target=make, name="databricks-login", daemon=True)
+    thread = threading.Thread(target=make, name="databricks-aside", daemon=True)
     thread.start()
     while thread.is_alive():
         thread.join(_TICK_S)
         if thread.is_alive():
-            _heed(stop)
+            heed()
     if wrong:
         raise wrong[0]
     return made[0]

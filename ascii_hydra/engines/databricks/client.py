@@ -29,6 +29,7 @@ from ascii_hydra.engines.databricks.explain import (
 )
 from ascii_hydra.engines.databricks.job import Job
 from ascii_hydra.engines.databricks.pools import pool_ids
+from ascii_hydra.engines.databricks.run_costs import RunCosts
 from ascii_hydra.engines.databricks.states import (
     Result,
     cluster_id_of,
@@ -54,8 +55,10 @@ from ascii_hydra.engines.pipes_run import (
     dagsters_faults,
     reported_exception,
 )
+from ascii_hydra.engines.step_costs import StepCosts
 from ascii_hydra.engines.store import Store
 from ascii_hydra.engines.workspace_store import WorkspaceStore
+from ascii_hydra.step.choices import Engine
 
 # One run more, when the cloud or Databricks itself has failed.
 _RUNS = 2
@@ -96,13 +99,23 @@ class _Run:
         self._identity = identity_of(context, launch)
         self._store = _store(request, api)
         self._job = Job(api, self._store, self._say)
+        self._costs = StepCosts(
+            context, request.costing, request.step, Engine.databricks, self._say
+        )
+        self._attempts = RunCosts(api, request, self._identity, self._costs)
         self._page: str | None = None
         self._cluster_id: str | None = None
         self._state = ""
 
     def invocation(self, extras: PipesExtras | None) -> PipesClientCompletedInvocation:
         """Run it; every fault becomes Dagster's."""
-        with dagsters_faults(self._request.step, self._known):
+        try:
+            return self._faulted(extras)
+        finally:
+            self._costs.told()
+
+    def _faulted(self, extras: PipesExtras | None) -> PipesClientCompletedInvocation:
+        with dagsters_faults(self._request.step, self._costly_handle):
             try:
                 return self._invocation(extras)
             except DATABRICKS_FAULTS as raised:
@@ -115,8 +128,9 @@ class _Run:
                     again=fault.transient or fault.expired,
                 ) from raised
 
-    def _known(self) -> Handle | None:
-        return None if self._job.run_id is None else self._handle()
+    def _costly_handle(self) -> Handle:
+        found = {} if self._job.run_id is None else self._handle()
+        return {**found, **self._costs.metadata()}
 
     def _invocation(self, extras: PipesExtras | None) -> PipesClientCompletedInvocation:
         request, uri = self._request, None
@@ -127,10 +141,16 @@ class _Run:
         if uri is None:
             ensure_uploaded(request.uploads, self._store, self._api.stop, self._say)
         for left in reversed(range(_RUNS)):
-            evidence, session, report = self._ended(uri, extras)
+            self._attempts.begin()
+            try:
+                evidence, session, report = self._ended(uri, extras)
+            except BaseException as raised:
+                self._attempts.count(self._job, unclear=isinstance(raised, UnclearError))
+                raise
             sentence = cause(evidence)
+            self._attempts.count(self._job, evidence.run, wasted=sentence is not None)
             if sentence is None:
-                return completed(self._context, session, report, self._handle())
+                return self._completed(session, report)
             again = left and not self._job.adopted and may_pass(evidence)
             if not again or self._api.stop.is_set():
                 break
@@ -140,6 +160,13 @@ class _Run:
             metadata=self._failed_metadata(evidence),
             allow_retries=not is_in_vain(evidence),
         ) from None
+
+    def _completed(self, session: PipesSession, report: Report) -> PipesClientCompletedInvocation:
+        try:
+            return completed(self._context, session, report, self._costly_handle())
+        except StepError:
+            self._costs.spoiled()
+            raise
 
     def _ended(
         self, uri: str | None, extras: PipesExtras | None
@@ -184,7 +211,9 @@ class _Run:
         try:
             if not job.adopted:
                 wanted = self._request.of(self._identity).pools
-                pools = pool_ids(self._api, self._identity.launch, wanted, self._say)
+                pools = pool_ids(
+                    self._api, self._identity.launch, wanted, self._say, self._request.costing
+                )
                 request = self._request.of(self._identity, bootstrap, pools)
                 # A retry is given no old run, and a lost reply is.
                 job.submit(request, f"{self._identity.token}-{nonce}")
@@ -245,6 +274,7 @@ class _Run:
 
     def _see(self, look: Look) -> None:
         """Tell what a look shows for the first time."""
+        self._attempts.see(look)
         run_id, state = self._job.run_id, work_of(look.run)
         if state_of(look.run).result is not None:
             state = state_of(look.run)
@@ -290,7 +320,7 @@ class _Run:
         trace = (evidence.trace or evidence.error).splitlines()
         logs = str(evidence.output.get("logs") or "").splitlines()
         return {
-            **self._handle(),
+            **self._costly_handle(),
             "databricks/state": MetadataValue.text(state.told or "unknown"),
             "databricks/termination_code": MetadataValue.text(state.code or "(none)"),
             "databricks/error_trace": MetadataValue.text(

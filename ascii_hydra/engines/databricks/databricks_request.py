@@ -12,6 +12,7 @@ from typing import Any
 
 from ascii_hydra.aws.client import Place
 from ascii_hydra.databricks.workspace import Workspace
+from ascii_hydra.engines.costing import Costing
 from ascii_hydra.engines.identity import Identity
 from ascii_hydra.engines.payload import Upload
 from ascii_hydra.engines.step_run import PIPES_PLACEHOLDERS
@@ -41,6 +42,7 @@ class DatabricksRequest:
         timeout_s: the step is cancelled and fails when it has worked for so long.
         start_timeout_s: the run is cancelled if it does not work by then.
         poll_s: longest pause between two looks at a run.
+        costing: how the step is priced.
     """
 
     step: str
@@ -57,6 +59,7 @@ class DatabricksRequest:
     timeout_s: float
     start_timeout_s: float
     poll_s: float
+    costing: Costing
 
     @property
     def task(self) -> Mapping[str, Any]:

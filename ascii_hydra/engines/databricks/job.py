@@ -50,6 +50,7 @@ class Job:
         adopted: an earlier attempt has submitted it.
         submitted_at: seconds since the epoch, by the clock.
         last: what runs/get has said of it while it was ended; None if it has said nothing.
+        doubles: ids of the runs that this submission has made besides.
     """
 
     def __init__(self, api: Databricks, store: Store, say: Callable[[str], None]) -> None:
@@ -57,6 +58,7 @@ class Job:
         self.adopted = False
         self.submitted_at = api.clock.now()
         self.last: Mapping[str, Any] | None = None
+        self.doubles: list[int] = []
         self._api = api
         self._store = store
         self._say = say
@@ -155,6 +157,7 @@ class Job:
             What a call raises: Databricks refused it, or was not to be reached.
         """
         self.run_id = self.last = None
+        self.doubles = []
         self.submitted_at = self._api.clock.now()
         self._doubted = False
         self._body = {**request.submit, "idempotency_token": attempt}
@@ -230,6 +233,7 @@ class Job:
                 self._api.clock.sleep(pause, threading.Event())
                 for one in self._made(active=True):
                     if one != self.run_id and one not in faults:
+                        self.doubles.append(one)
                         faults[one] = cancelled_run(self._api, one)
         except DATABRICKS_FAULTS as raised:
             why = f"it may be there twice: {fault_of(raised).words}"

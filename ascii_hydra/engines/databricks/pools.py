@@ -12,19 +12,26 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from databricks.sdk.errors import NotFound
 
+from ascii_hydra.catalogue.prices import price_list
+from ascii_hydra.costs.bill import Bill, bill
+from ascii_hydra.costs.usage import Usage
 from ascii_hydra.databricks.workspace import Workspace
 from ascii_hydra.engines.calls import pause_s
+from ascii_hydra.engines.costing import Costing
 from ascii_hydra.engines.databricks.api import POOLS, Databricks
+from ascii_hydra.engines.databricks.planned_usage import OWN_DISKS_ASSUMED
+from ascii_hydra.engines.databricks.pool_idle import Lease, idle_seconds, idle_uses
 from ascii_hydra.engines.databricks.submission import StoppedError
 from ascii_hydra.engines.databricks_errors import DATABRICKS_FAULTS, fault_of
 from ascii_hydra.engines.interrupts import deferred_interrupts
+from ascii_hydra.step.choices import Engine
 
 _TICK_S = 0.1
 _PATIENCE_S = 10 * 60.0
@@ -33,13 +40,17 @@ _DELETING_S = 120.0
 
 @dataclass
 class _Pool:
-    """One pool, once it is there, and whether a call without a clear answer may have made it."""
+    """One pool, once it is there, and whether a call without a clear answer may have made it; with
+    what clusters have had of it, and whether somebody else may have used it before."""
 
     api: Databricks
     body: Mapping[str, Any]
+    costing: Costing
     lock: threading.Lock = field(default_factory=threading.Lock)
     pool_id: str | None = None
     doubted: bool = False
+    leases: list[Lease] = field(default_factory=list)
+    found: bool = False
 
 
 _LOCK = threading.Lock()
@@ -51,6 +62,7 @@ def pool_ids(
     launch: str,
     pools: Mapping[str, Mapping[str, Any]],
     say: Callable[[str], None],
+    costing: Costing,
 ) -> dict[str, str]:
     """Ids of a launch's pools by their placeholders; made if they are not there yet.
 
@@ -59,38 +71,92 @@ def pool_ids(
         launch: names the launch.
         pools: bodies of instance-pools/create by placeholder, complete.
         say: is told of every pool that is made or used.
+        costing: how instances that wait in them are priced.
 
     Raises:
         StoppedError, InterruptedError: stopped before, or while another step makes it.
         What a call raises: Databricks refuses a pool, or cannot be reached.
     """
-    return {one: _pool_id(api, launch, body, say) for one, body in pools.items()}
+    return {one: _pool_id(api, launch, body, say, costing) for one, body in pools.items()}
 
 
-def close_shared(launch_id: str | None = None) -> tuple[str, ...]:
+def leased(api: Databricks, launch: str, body: Mapping[str, Any], leases: Iterable[Lease]) -> None:
+    """A cluster has had instances of a launch's pool.
+
+    Args:
+        api: where.
+        launch: names the launch.
+        body: of the pool, complete.
+        leases: each of the instances.
+    """
+    with _LOCK:
+        entry = _POOLS.get((launch, api.workspace, _digest(body)))
+        if entry is not None:
+            entry.leases += leases
+
+
+def close_shared(
+    launch_id: str | None = None, billed: Callable[[Bill], None] = lambda _bill: None
+) -> tuple[str, ...]:
     """Delete the pools that this process has used for a launch, or for any; says what went wrong.
 
     Their idle instances end with them; a cluster that still has some keeps them until it ends.
+
+    Args:
+        launch_id: names the launch; None for any.
+        billed: is given the bill of each pool that was there: what its instances cost while they
+            waited.
     """
     # A second Ctrl-C while pools are deleted must not leave the others.
     with deferred_interrupts(threading.Event()):
         with _LOCK:
             keys = [key for key in _POOLS if launch_id in (None, key[0])]
             entries = [_POOLS.pop(key) for key in keys]
-        told = [_deleted(entry) for entry in entries]
+        told = []
+        for entry in entries:
+            told.append(_deleted(entry))
+            if entry.pool_id is not None:
+                billed(_idle_bill(entry))
     return tuple(one for one in told if one is not None)
 
 
+def _digest(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _idle_bill(entry: _Pool) -> Bill:
+    """What a pool's instances have cost while no cluster had them."""
+    body, costing = entry.body, entry.costing
+    limit_s = 60.0 * body["idle_instance_autotermination_minutes"]
+    waits = idle_seconds(entry.leases, limit_s=limit_s, deleted=entry.api.clock.now())
+    assumed = [OWN_DISKS_ASSUMED, "instances waited in the pool from one cluster to the next"]
+    if entry.found:
+        assumed.append("the pool, which was there before, had no other instances")
+    usage = Usage(
+        Engine.databricks,
+        costing.region,
+        idle_uses(body, waits),
+        sku="JOBS_COMPUTE",
+        assumed=tuple(assumed) if waits else (),
+    )
+    return bill([usage], price_list(costing.prices, costing.region))
+
+
 def _pool_id(
-    api: Databricks, launch: str, body: Mapping[str, Any], say: Callable[[str], None]
+    api: Databricks,
+    launch: str,
+    body: Mapping[str, Any],
+    say: Callable[[str], None],
+    costing: Costing,
 ) -> str:
-    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    key = (launch, api.workspace, _digest(body))
     with _LOCK:
-        entry = _POOLS.setdefault((launch, api.workspace, digest), _Pool(api, body))
+        entry = _POOLS.setdefault(key, _Pool(api, body, costing))
     with _held(entry.lock, api.stop):
         name = body["instance_pool_name"]
         if entry.pool_id is None:
             entry.pool_id, new = _made(api, entry)
+            entry.found = not new
             say(f"{'makes' if new else 'uses'} the launch's pool {entry.pool_id} ({name})")
         else:
             say(f"uses the launch's pool {entry.pool_id} ({name})")

@@ -20,6 +20,7 @@ from ascii_hydra.config.engine_schema import DatabricksEngine
 from ascii_hydra.config.problems import ConfigError, Problem
 from ascii_hydra.config.settle import StepSettings
 from ascii_hydra.databricks.workspace import workspace_of
+from ascii_hydra.engines.costing import costing_of
 from ascii_hydra.engines.databricks.cluster_config import cluster_config_problems, merged_cluster
 from ascii_hydra.engines.databricks.cluster_spec import (
     TAG_VALUE_LENGTH,
@@ -107,6 +108,7 @@ def databricks_request(run: StepRun) -> DatabricksRequest:
         timeout_s=engine.timeout_minutes * 60,
         start_timeout_s=engine.start_timeout_minutes * 60,
         poll_s=engine.poll_seconds,
+        costing=costing_of(settings, engine.region or ""),
     )
 
 

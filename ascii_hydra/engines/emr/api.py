@@ -78,12 +78,24 @@ class Emr:
                     break
         return found
 
-    def all_steps(self, cluster_id: str, states: Sequence[str] = ()) -> list[Mapping[str, Any]]:
+    def all_steps(
+        self, cluster_id: str, states: Sequence[str] = (), *, patience_s: float = _READ_PATIENCE_S
+    ) -> list[Mapping[str, Any]]:
         """Every step of a cluster, with patience."""
         wanted = {"StepStates": list(states)} if states else {}
-        return self.patient(
-            lambda: list(self._pages("list_steps", "Steps", ClusterId=cluster_id, **wanted))
-        )
+        return self._all("list_steps", "Steps", patience_s, ClusterId=cluster_id, **wanted)
+
+    def instances(self, cluster_id: str, *, patience_s: float) -> list[Mapping[str, Any]]:
+        """Every instance that a cluster has ever had, with patience."""
+        return self._all("list_instances", "Instances", patience_s, ClusterId=cluster_id)
+
+    def collections(
+        self, cluster_id: str, *, fleets: bool, patience_s: float
+    ) -> list[Mapping[str, Any]]:
+        """The instance fleets of a cluster, or its instance groups, with patience."""
+        kind = "fleets" if fleets else "groups"
+        key = f"Instance{kind.capitalize()}"
+        return self._all(f"list_instance_{kind}", key, patience_s, ClusterId=cluster_id)
 
     def clusters(
         self, *, created_after: float | None = None, states: Sequence[str] = ()
@@ -97,7 +109,7 @@ class Emr:
         wanted: dict[str, Any] = {"ClusterStates": list(states)} if states else {}
         if created_after is not None:
             wanted["CreatedAfter"] = datetime.fromtimestamp(created_after, UTC)
-        return self.patient(lambda: list(self._pages("list_clusters", "Clusters", **wanted)))
+        return self._all("list_clusters", "Clusters", _READ_PATIENCE_S, **wanted)
 
     def on_the_way_out(self) -> Emr:
         """The same, for what must be done though everything is being stopped, or the credentials
@@ -122,6 +134,11 @@ class Emr:
         return repeated(
             call, aws_fault, self.clock, self.stop, patience_s=patience_s, expired=borne
         )
+
+    def _all(
+        self, operation: str, key: str, patience_s: float, **wanted: Any
+    ) -> list[Mapping[str, Any]]:
+        return self.patient(lambda: list(self._pages(operation, key, **wanted)), patience_s)
 
     def _pages(self, operation: str, key: str, **wanted: Any) -> Iterator[Mapping[str, Any]]:
         while True:

@@ -18,12 +18,14 @@ from dagster_pipes import PipesExtras
 
 from ascii_hydra.engines.aws_errors import AWS_FAULTS, is_final, is_transient, words
 from ascii_hydra.engines.cloud_client import CloudClient, folder_session
+from ascii_hydra.engines.emr.account import Account
 from ascii_hydra.engines.emr.api import STARTED, Emr, state_of
 from ascii_hydra.engines.emr.cluster_logs import LogTail
 from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.emr.explain import Evidence, call_advice, cause, is_in_vain, may_pass
 from ascii_hydra.engines.emr.job import Job
 from ascii_hydra.engines.emr.lifetime import submitted_identity
+from ascii_hydra.engines.emr.shared import specification
 from ascii_hydra.engines.emr.submission import UnclearError
 from ascii_hydra.engines.emr.waiting import waited
 from ascii_hydra.engines.emr.watcher import Look
@@ -42,6 +44,8 @@ from ascii_hydra.engines.pipes_run import (
     reported_exception,
 )
 from ascii_hydra.engines.s3_store import S3Store
+from ascii_hydra.engines.step_costs import StepCosts
+from ascii_hydra.step.choices import Engine
 
 # One cluster more, when the cloud itself has failed.
 _CLUSTERS = 2
@@ -60,6 +64,10 @@ class EmrClient(CloudClient[EmrRequest]):
     ) -> PipesClientCompletedInvocation:
         emr = Emr(request.place, self._clock, stop, context.log.warning)
         return _Run(context, request, emr, launch, self._tell).invocation(extras)
+
+    def _shared(self, request: EmrRequest) -> str | None:
+        flow = request.run_job_flow
+        return specification(flow) if request.shared and flow is not None else None
 
 
 class _Run:
@@ -80,10 +88,18 @@ class _Run:
         self._identity = identity_of(context, launch)
         self._job = Job(emr, launch, self._say)
         self._store = S3Store(request.place)
+        self._costs = StepCosts(context, request.costing, request.step, Engine.emr, self._say)
+        self._account = Account(emr, request, self._job, self._costs)
 
     def invocation(self, extras: PipesExtras | None) -> PipesClientCompletedInvocation:
         """Run it; every fault becomes Dagster's."""
-        with dagsters_faults(self._request.step, self._handle_of_cluster):
+        try:
+            return self._faulted(extras)
+        finally:
+            self._costs.told()
+
+    def _faulted(self, extras: PipesExtras | None) -> PipesClientCompletedInvocation:
+        with dagsters_faults(self._request.step, self._costly_handle):
             try:
                 return self._invocation(extras)
             except UnclearError as fault:
@@ -97,20 +113,28 @@ class _Run:
                 what = f"could not be run: {words(fault)}{call_advice(fault)}"
                 raise StepError(what, again=not is_final(fault)) from fault
 
-    def _handle_of_cluster(self) -> Handle | None:
-        return None if self._job.cluster_id is None else self._handle()
+    def _costly_handle(self) -> Handle:
+        found = {} if self._job.cluster_id is None else self._handle()
+        return {**found, **self._costs.metadata()}
 
     def _invocation(self, extras: PipesExtras | None) -> PipesClientCompletedInvocation:
         uri = None
         if is_retry(self._context):
             uri = self._job.adopt(self._identity.token, self._request)
-        if uri is None:
+        if uri is not None:
+            self._costs.takes_over()
+        else:
             ensure_uploaded(self._request.uploads, self._store, self._emr.stop, self._say)
         for left in reversed(range(_CLUSTERS)):
-            evidence, session, report = self._ended(uri, extras)
+            try:
+                evidence, session, report = self._ended(uri, extras)
+            except BaseException as raised:
+                self._account.count(unclear=isinstance(raised, UnclearError))
+                raise
             sentence = cause(evidence)
+            self._account.count(wasted=sentence is not None)
             if sentence is None:
-                return completed(self._context, session, report, self._handle())
+                return self._completed(session, report)
             again = left and self._job.own and not self._job.adopted and may_pass(evidence)
             if not again or self._emr.stop.is_set():
                 break
@@ -124,6 +148,13 @@ class _Run:
             metadata=self._failed_metadata(evidence, tail),
             allow_retries=not is_in_vain(evidence),
         ) from None
+
+    def _completed(self, session: PipesSession, report: Report) -> PipesClientCompletedInvocation:
+        try:
+            return completed(self._context, session, report, self._costly_handle())
+        except StepError:
+            self._costs.spoiled()
+            raise
 
     def _ended(
         self, uri: str | None, extras: PipesExtras | None
@@ -240,6 +271,7 @@ class _Run:
         announce(self._context, line, self._handle())
 
     def _lament(self, fault: str | None) -> None:
+        self._account.unreachable = fault
         if fault is not None:
             cluster_id, step_id = self._job.cluster_id, self._job.step_id
             how = f"terminate-clusters --cluster-ids {cluster_id}"
@@ -270,7 +302,7 @@ class _Run:
     def _failed_metadata(self, evidence: Evidence, tail: LogTail | None) -> Handle:
         lines = "\n".join(tail.lines) or "(nothing)" if tail else "(no log)"
         return {
-            **self._handle(),
+            **self._costly_handle(),
             "emr/step_state": MetadataValue.text(evidence.state or "unknown"),
             "emr/log_tail": MetadataValue.text(lines),
             "emr/log_files": MetadataValue.text("\n".join(tail.uris) if tail else "(none)"),

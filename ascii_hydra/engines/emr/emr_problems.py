@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ascii_hydra.catalogue import InstanceType, instance_types
+from ascii_hydra.catalogue.prices import price_list
 from ascii_hydra.config.choices import CatalogueSource, InstanceCollection
 from ascii_hydra.config.cluster_schema import EmrCluster, InstanceFilters
 from ascii_hydra.config.engine_schema import EmrEngine
 from ascii_hydra.config.problems import ConfigError, Problem, one_of
+from ascii_hydra.config.schema import PricesConfig
 from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.emr.instances import disk_gib, worker_types
 from ascii_hydra.engines.emr.job_config import OUR_TAGS
@@ -43,7 +45,7 @@ def emr_problems(run: StepRun) -> Iterator[Problem]:
     assert isinstance(cluster, EmrCluster)
     found = [*_engine_problems(engine), *spark_conf_problems(engine.spark_conf)]
     if engine.cluster_id is None:
-        found += [*_cluster_problems(engine, cluster), *_time_problems(engine)]
+        found += [*_cluster_problems(engine, cluster, run.settings.prices), *_time_problems(engine)]
     try:
         asked = emr_request(run)
     except ConfigError as fault:
@@ -134,7 +136,9 @@ def _tag_problems(where: str, key: str, value: str) -> Iterator[Problem]:
         yield Problem(where, "tags have letters, digits, spaces and .:/=+-@_ alone.")
 
 
-def _cluster_problems(engine: EmrEngine, cluster: EmrCluster) -> Iterator[Problem]:
+def _cluster_problems(
+    engine: EmrEngine, cluster: EmrCluster, config: PricesConfig
+) -> Iterator[Problem]:
     groups = cluster.instance_collection is InstanceCollection.groups
     if groups and len(engine.subnets) > 1:
         yield Problem(
@@ -157,7 +161,8 @@ def _cluster_problems(engine: EmrEngine, cluster: EmrCluster) -> Iterator[Proble
         )
     known = instance_types(engine.region)
     try:
-        workers = worker_types(cluster, engine.release_label, known)
+        prices = price_list(config, engine.region)
+        workers = worker_types(cluster, engine.release_label, known, prices)
     except ConfigError:
         return  # said by the request
     primary = cluster.primary_instance_types

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ascii_hydra.aws.client import Place
+from ascii_hydra.engines.costing import Costing
 from ascii_hydra.engines.identity import Identity
 from ascii_hydra.engines.payload import Upload
 from ascii_hydra.engines.step_run import PIPES_PLACEHOLDERS
@@ -36,6 +37,7 @@ class EmrRequest:
         start_timeout_s: the cluster is terminated if it has not started by then.
         poll_s: longest pause between two looks at a running step.
         log_wait_s: how long the log of a failed step is waited for.
+        costing: how what it uses is priced.
     """
 
     step: str
@@ -52,6 +54,7 @@ class EmrRequest:
     start_timeout_s: float
     poll_s: float
     log_wait_s: float
+    costing: Costing
 
     def of(self, identity: Identity, bootstrap: Sequence[str] = ()) -> EmrRequest:
         """This request for one run.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ascii_hydra.catalogue import InstanceType, matching
+from ascii_hydra.catalogue.prices import PriceList
 from ascii_hydra.config.choices import Architecture, InstanceCollection
 from ascii_hydra.config.cluster_schema import EmrCluster, InstanceFilters
 from ascii_hydra.config.engine_schema import EmrEngine
@@ -45,7 +46,7 @@ def workers_of(cluster: EmrCluster) -> Workers:
 
 
 def worker_types(
-    cluster: EmrCluster, release: str, instances: Mapping[str, InstanceType]
+    cluster: EmrCluster, release: str, instances: Mapping[str, InstanceType], prices: PriceList
 ) -> tuple[str, ...]:
     """The instance types of the workers: as named, or as `filters` choose them.
 
@@ -59,7 +60,7 @@ def worker_types(
         return cluster.worker_instance_types
     filters = _completed(cluster, cluster.filters, instances)
     try:
-        found = matching(filters, instances.values(), release)
+        found = matching(filters, instances.values(), release, prices)
     except ValueError:
         problem = Problem(
             "cluster.filters.size_at_most",

@@ -71,6 +71,7 @@ class Job:
         cluster_id, step_id: None as long as nothing has been submitted.
         own: the cluster is there for this step alone.
         adopted: an earlier attempt has submitted it.
+        doubles: clusters that an unclear call has made besides it, and that were ended.
     """
 
     def __init__(self, emr: Emr, launch: str, say: Callable[[str], None]) -> None:
@@ -78,6 +79,7 @@ class Job:
         self.step_id: str | None = None
         self.own = False
         self.adopted = False
+        self.doubles: list[str] = []
         self.submitted_at = emr.clock.now()
         self._emr = emr
         self._launch = launch
@@ -132,6 +134,7 @@ class Job:
             ClientError, BotoCoreError: EMR refused it, or was not to be reached.
         """
         self.cluster_id = self.step_id = None
+        self.doubles = []
         self.submitted_at = self._emr.clock.now()
         self._request, self._doubted = request, False
         if request.cluster_id is not None:
@@ -223,6 +226,7 @@ class Job:
                     if one in (self.cluster_id, self.step_id, *faults):
                         continue
                     if self.own:
+                        self.doubles.append(one)
                         faults[one] = ended_cluster(out, one)
                     elif self.cluster_id is not None:
                         faults[one] = cancelled_step(out, self.cluster_id, one)
@@ -267,7 +271,9 @@ class Job:
         assert request.run_job_flow is not None
         self._flow = request.run_job_flow
         for left in reversed(range(_SHARED_ATTEMPTS)):
-            cluster_id = shared.shared_cluster(self._emr, self._launch, self._flow, self._say)
+            cluster_id = shared.shared_cluster(
+                self._emr, self._launch, self._flow, self._say, request.costing
+            )
             self.cluster_id = cluster_id
             try:
                 self.step_id = self._submitted_step(cluster_id, request)

@@ -7,14 +7,16 @@ import getpass
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ascii_hydra.aws.place import place_of
 from ascii_hydra.catalogue import InstanceType, instance_types
+from ascii_hydra.catalogue.prices import price_list
 from ascii_hydra.config.choices import Endpoint, ReuseCluster
 from ascii_hydra.config.cluster_schema import EmrCluster
 from ascii_hydra.config.engine_schema import EmrEngine
 from ascii_hydra.config.problems import ConfigError, Problem
+from ascii_hydra.engines.costing import costing_of
 from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.emr.instances import (
     architecture_of,
@@ -39,6 +41,9 @@ from ascii_hydra.engines.payload import (
     step_runtime,
 )
 from ascii_hydra.engines.step_run import StepRun
+
+if TYPE_CHECKING:
+    from ascii_hydra.catalogue.live import LiveCatalogue
 
 # The tag without which the policy of the newer EMR_DefaultRole_V2 lets EMR start nothing (AWS,
 # "Service role for Amazon EMR").
@@ -67,12 +72,12 @@ class Payload:
         return tuple(kept)
 
 
-def emr_request(run: StepRun, instances: Mapping[str, InstanceType] | None = None) -> EmrRequest:
+def emr_request(run: StepRun, live: LiveCatalogue | None = None) -> EmrRequest:
     """What is asked of EMR for a run of a step.
 
     Args:
         run: the step's run, with an EMR engine and cluster.
-        instances: what is known of instance types; what the package knows if None.
+        live: by which `cluster.filters` choose types; what is known here if None.
 
     Raises:
         ConfigError: with everything for which there is no request.
@@ -81,12 +86,13 @@ def emr_request(run: StepRun, instances: Mapping[str, InstanceType] | None = Non
     engine, cluster = settings.engine, settings.cluster
     assert isinstance(engine, EmrEngine)
     assert isinstance(cluster, EmrCluster)
-    known = instance_types(engine.region) if instances is None else instances
+    known = instance_types(engine.region) if live is None else live.instances
     problems = [*_job_config_problems(run), *argument_problems(run)]
     workers: tuple[str, ...] = ()
     payload: Payload | None = None
     try:
-        workers = worker_types(cluster, engine.release_label, known)
+        prices = live.prices if live else price_list(settings.prices, engine.region)
+        workers = worker_types(cluster, engine.release_label, known, prices)
     except ConfigError as fault:
         problems += fault.problems
     try:
@@ -120,6 +126,7 @@ def emr_request(run: StepRun, instances: Mapping[str, InstanceType] | None = Non
         start_timeout_s=engine.start_timeout_minutes * 60,
         poll_s=engine.poll_seconds,
         log_wait_s=engine.log_wait_seconds,
+        costing=costing_of(settings, engine.region or ""),
     )
 
 

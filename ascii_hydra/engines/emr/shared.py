@@ -16,11 +16,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ascii_hydra.aws.client import Place
+from ascii_hydra.catalogue.prices import price_list
+from ascii_hydra.costs.bill import Bill, bill
+from ascii_hydra.costs.usage import Usage
 from ascii_hydra.engines.aws_errors import AWS_FAULTS, words
+from ascii_hydra.engines.costing import Costing
 from ascii_hydra.engines.emr.api import ALIVE, STEP_WANTED, Emr
 from ascii_hydra.engines.emr.ending import ended_cluster
 from ascii_hydra.engines.emr.submission import clusters_made, submitted_cluster
+from ascii_hydra.engines.emr.used import besides_its_steps
 from ascii_hydra.engines.interrupts import deferred_interrupts
+from ascii_hydra.step.choices import Engine
 
 SPECIFICATION_TAG = "ascii_hydra/specification"
 SUBMISSION_TAG = "ascii_hydra/submission"  # tells our clusters from another process's
@@ -36,6 +42,7 @@ class _Shared:
 
     emr: Emr
     flow: Mapping[str, Any]
+    costing: Costing
     lock: threading.Lock = field(default_factory=threading.Lock)
     cluster_id: str | None = None
     made: list[str] = field(default_factory=list)
@@ -63,7 +70,11 @@ def specification(flow: Mapping[str, Any]) -> str:
 
 
 def shared_cluster(
-    emr: Emr, launch: str, flow: Mapping[str, Any], say: Callable[[str], None]
+    emr: Emr,
+    launch: str,
+    flow: Mapping[str, Any],
+    say: Callable[[str], None],
+    costing: Costing,
 ) -> str:
     """Id of the cluster of this launch and specification; made if it is not there yet.
 
@@ -74,12 +85,13 @@ def shared_cluster(
         launch: names the launch.
         flow: RunJobFlow's arguments, without steps.
         say: is told whether a cluster is shared, and why not.
+        costing: how what it costs besides its steps is priced.
 
     Raises InterruptedError if stopped while another step makes it, and as `submitted_cluster`.
     """
     digest = specification(flow)
     with _LOCK:
-        entry = _SHARED.setdefault((launch, emr.place, digest), _Shared(emr, flow))
+        entry = _SHARED.setdefault((launch, emr.place, digest), _Shared(emr, flow, costing))
         others = [
             one
             for (owner, place, _), one in _SHARED.items()
@@ -129,10 +141,18 @@ def served(emr: Emr, launch: str, flow: Mapping[str, Any], step_id: str) -> None
             entry.steps.add(step_id)
 
 
-def close_shared(launch_id: str | None = None) -> tuple[str, ...]:
+def close_shared(
+    launch_id: str | None = None, billed: Callable[[Bill], None] = lambda _bill: None
+) -> tuple[str, ...]:
     """Terminate the clusters that this process has made for a launch, or for any, and see them
     leave; but one that runs another process's step is left to its idle timeout. Says what went
-    wrong, and what was left."""
+    wrong, and what was left.
+
+    Args:
+        launch_id: names the launch; None for any.
+        billed: is given the bill of each cluster, of what it cost besides its steps: its start, its
+            idle time and its end.
+    """
     # A second Ctrl-C while the clusters are ended must not leave the others.
     with deferred_interrupts(threading.Event()):
         with _LOCK:
@@ -140,7 +160,9 @@ def close_shared(launch_id: str | None = None) -> tuple[str, ...]:
             entries = [_SHARED.pop(key) for key in keys]
         told = []
         for entry in entries:
-            told += [_closed(entry, cluster_id) for cluster_id in entry.made]
+            for cluster_id in entry.made:
+                told.append(_closed(entry, cluster_id))
+                billed(_rest(entry, cluster_id))
             told += [one for doubt in entry.doubts for one in _without_double(entry, doubt)]
     return tuple(one for one in told if one is not None)
 
@@ -159,6 +181,17 @@ def _closed(entry: _Shared, cluster_id: str) -> str | None:
         )
     wrong = ended_cluster(out, cluster_id)
     return None if wrong is None else f"cluster {cluster_id} could not be ended: {wrong}"
+
+
+def _rest(entry: _Shared, cluster_id: str) -> Bill:
+    """What a cluster has cost by now besides its steps."""
+    out, costing = entry.emr.on_the_way_out(), entry.costing
+    try:
+        usage = besides_its_steps(out, cluster_id)
+    except AWS_FAULTS as fault:
+        what = f"what cluster {cluster_id} cost besides its steps: EMR does not tell {words(fault)}"
+        usage = Usage(Engine.emr, costing.region, not_counted=(what,))
+    return bill([usage], price_list(costing.prices, costing.region))
 
 
 def _without_double(entry: _Shared, doubt: _Doubt) -> Iterator[str]:

@@ -14,15 +14,19 @@ import pytest
 
 from ascii_hydra.aws.client import Place
 from ascii_hydra.catalogue import InstanceType, instance_types, matching, size_rank
-from ascii_hydra.catalogue.live import live_instances
+from ascii_hydra.catalogue.live import live_catalogue
+from ascii_hydra.catalogue.matching import usd_per_hour
+from ascii_hydra.catalogue.prices import Market, price_list
 from ascii_hydra.config.choices import Architecture, CatalogueSource
 from ascii_hydra.config.cluster_schema import InstanceFilters
+from ascii_hydra.config.schema import Discounts, PricesConfig
 from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.request import request
 from ascii_hydra.engines.step_run import planned_run
 from tests.emr_request.asking import filtered, settled
 
 EVERY = instance_types()
+LIST = price_list(PricesConfig(), "us-east-1")
 
 
 def test_figures_can_be_true() -> None:
@@ -31,13 +35,6 @@ def test_figures_can_be_true() -> None:
         assert one.vcpus > 0
         assert one.memory_gib > 0
         assert one.local_storage_gb >= 0
-        price, fee = one.on_demand_usd_per_hour, one.emr_fee_usd_per_hour
-        if price is not None:
-            assert 0.01 < price < 500
-        if fee is not None:
-            assert price is not None
-            assert 0 < fee < price
-        assert (one.emr_usd_per_hour is None) == (price is None)
         assert size_rank(one.size) > 0
 
 
@@ -48,8 +45,6 @@ def test_a_family_grows_with_its_sizes() -> None:
             assert smaller.vcpus <= larger.vcpus, family
             assert smaller.memory_gib <= larger.memory_gib, family
             assert smaller.architecture is larger.architecture
-            if smaller.on_demand_usd_per_hour and larger.on_demand_usd_per_hour:
-                assert smaller.on_demand_usd_per_hour < larger.on_demand_usd_per_hour, family
 
 
 def test_sizes_are_in_order() -> None:
@@ -71,14 +66,25 @@ def test_releases_offer_more_and_more() -> None:
 
 
 def test_matching_is_by_price_with_an_estimated_fee_where_none_is_known() -> None:
-    found = matching(InstanceFilters(vcpus=4, memory_gib=16), EVERY.values(), "emr-7.12.0")
-    prices = [one.emr_usd_per_hour or 0 for one in found]
+    found = matching(InstanceFilters(vcpus=4, memory_gib=16), EVERY.values(), "emr-7.12.0", LIST)
+    prices = [usd_per_hour(one.name, LIST) or 0 for one in found]
     assert prices == sorted(prices)
     assert all(prices)
-    guessed = EVERY["m6g.xlarge"]
-    assert guessed.fee_is_estimated
-    assert guessed.emr_usd_per_hour == pytest.approx(1.25 * 0.154)
-    assert EVERY["m5d.xlarge"].emr_usd_per_hour == pytest.approx(0.226 + 0.057)
+    assert usd_per_hour("m6g.xlarge", LIST) == pytest.approx(1.25 * 0.154)
+    assert usd_per_hour("m5d.xlarge", LIST) == pytest.approx(0.226 + 0.057)
+
+
+def test_a_type_without_a_price_is_never_taken() -> None:
+    filters = InstanceFilters(families=("c3",))
+    assert EVERY["c3.xlarge"].offered_in("emr-7.12.0")
+    assert matching(filters, EVERY.values(), "emr-7.12.0", LIST) == []
+
+
+def test_a_discount_on_ec2_leaves_emrs_fee_as_it_is() -> None:
+    """The fee is of the list price, whatever is paid for EC2."""
+    half = price_list(PricesConfig(discounts=Discounts(ec2_pct=50)), "us-east-1")
+    assert usd_per_hour("m5d.xlarge", half) == pytest.approx(0.113 + 0.057)
+    assert usd_per_hour("m6g.xlarge", half) == pytest.approx(0.077 + 0.25 * 0.154)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +109,8 @@ def test_matching_is_by_price_with_an_estimated_fee_where_none_is_known() -> Non
     ],
 )
 def test_filters(filters: InstanceFilters, names: str) -> None:
-    assert [one.name for one in matching(filters, EVERY.values(), "emr-7.12.0")] == names.split()
+    found = matching(filters, EVERY.values(), "emr-7.12.0", LIST)
+    assert [one.name for one in found] == names.split()
 
 
 # --- live ---------------------------------------------------------------------------------------
@@ -163,15 +170,20 @@ def aws() -> Iterator[str]:
 
 def test_live_types_and_prices_of_every_page() -> None:
     with aws() as url:
-        found = live_instances(Place("eu-west-1", url, rehearsal=True), "emr-7.12.0")
-    assert set(found) == {"m5d.xlarge", "zz9.xlarge"}
-    known = found["m5d.xlarge"]
-    assert (known.memory_gib, known.on_demand_usd_per_hour) == (16, 0.25)
-    assert (known.emr_fee_usd_per_hour, known.fee_is_estimated) == (0.06, False)
-    new: InstanceType = found["zz9.xlarge"]
+        place = Place("eu-west-1", url, rehearsal=True)
+        found = live_catalogue(place, "emr-7.12.0", PricesConfig())
+    assert set(found.instances) == {"m5d.xlarge", "zz9.xlarge"}
+    assert found.instances["m5d.xlarge"].memory_gib == 16
+    new: InstanceType = found.instances["zz9.xlarge"]
     assert (new.memory_gib, new.architecture) == (15.25, Architecture.arm64)
     assert new.offered_in("emr-7.12.0")
-    assert new.fee_is_estimated
+    known = found.prices.ec2("m5d.xlarge", Market.on_demand)
+    assert known is not None
+    assert (known.value, known.estimated) == (0.25, False)
+    fees = [found.prices.emr_fee(name) for name in ("m5d.xlarge", "zz9.xlarge")]
+    assert [fee and (fee.value, fee.estimated) for fee in fees] == [(0.06, False), (0.025, True)]
+    # Not on today's list of the region.
+    assert found.prices.ec2("m5d.2xlarge", Market.on_demand) is None
 
 
 def test_a_launch_takes_live_types() -> None:

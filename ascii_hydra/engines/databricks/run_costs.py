@@ -1,0 +1,97 @@
+"""What a run of a step on Databricks costs, attempt by attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ascii_hydra.costs.usage import Usage
+from ascii_hydra.engines.databricks.api import Databricks
+from ascii_hydra.engines.databricks.cluster_account import ClusterRecord
+from ascii_hydra.engines.databricks.databricks_request import (
+    DRIVER_POOL,
+    POOL,
+    DatabricksRequest,
+)
+from ascii_hydra.engines.databricks.job import Job
+from ascii_hydra.engines.databricks.pool_idle import Lease
+from ascii_hydra.engines.databricks.pools import leased
+from ascii_hydra.engines.databricks.used import Used, used
+from ascii_hydra.engines.databricks.watcher import Look
+from ascii_hydra.engines.identity import Identity
+from ascii_hydra.engines.step_costs import StepCosts
+from ascii_hydra.step.choices import Engine
+
+
+class RunCosts:
+    """Counts what every attempt of a run of a step has used.
+
+    Args:
+        api: where.
+        request: the step, with its placeholders.
+        identity: of the run of the step.
+        costs: adds it up.
+    """
+
+    def __init__(
+        self, api: Databricks, request: DatabricksRequest, identity: Identity, costs: StepCosts
+    ) -> None:
+        self._api = api
+        self._request = request
+        self._identity = identity
+        self._costs = costs
+        self._record = ClusterRecord(api)
+        self._counted: set[int] = set()
+
+    def begin(self) -> None:
+        """Another attempt begins."""
+        self._record = ClusterRecord(self._api)
+
+    def see(self, look: Look) -> None:
+        """A look at the attempt's run."""
+        self._record.see(look)
+
+    def count(
+        self,
+        job: Job,
+        run: Mapping[str, Any] | None = None,
+        *,
+        wasted: bool = True,
+        unclear: bool = False,
+    ) -> None:
+        """The attempt has ended.
+
+        Args:
+            job: the attempt.
+            run: what runs/get has said of it last; None if that is not at hand.
+            wasted: it has not made the asset.
+            unclear: nobody knows whether it was submitted.
+        """
+        for double in job.doubles:
+            self._lost(f"run {double}, which a call without an answer had made")
+        if job.run_id is None:
+            if unclear:
+                self._lost("a run that may have been made, though Databricks did not say so")
+            return
+        if job.run_id in self._counted:
+            return  # a second attempt has not come as far as to submit anything
+        self._counted.add(job.run_id)
+        account = self._record.account(run or job.last, job.submitted_at)
+        found = used(self._request, account, wasted=wasted)
+        self._costs.add(found.usage)
+        self._leased(found)
+
+    def _lost(self, what: str) -> None:
+        usage = Usage(Engine.databricks, self._request.costing.region, wasted=True)
+        self._costs.add(replace(usage, not_counted=(what,)))
+
+    def _leased(self, found: Used) -> None:
+        """Tell the pools of the launch which of their instances the run has had."""
+        wanted = self._request.of(self._identity).pools
+        for placeholder, body in wanted.items():
+            roles = {POOL: {"worker"}, DRIVER_POOL: {"driver"}}[placeholder]
+            if DRIVER_POOL not in wanted:
+                roles = {"worker", "driver"}
+            leases = [Lease(one.since, one.until) for one in found.instances if one.role in roles]
+            leased(self._api, self._identity.launch, body, leases)

@@ -1,0 +1,238 @@
+"""What EMR says that a step has used: its cluster's instances, from their start to their end.
+
+AWS bills an instance, its volumes and EMR's fee from its start until it shuts down. EMR tells when
+an instance was asked for and when it was gone; for one that is still there, the present counts, and
+a cluster that is seen to leave is asked at that moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+from ascii_hydra.catalogue.prices import Market
+from ascii_hydra.costs.usage import Disk, InstanceUse, Usage
+from ascii_hydra.engines.aws_errors import AWS_FAULTS, words
+from ascii_hydra.engines.emr.api import Emr
+from ascii_hydra.engines.emr.emr_request import EmrRequest
+from ascii_hydra.engines.emr.planned_usage import ROLES, ROOT_GIB, asked_disks, planned_usage
+from ascii_hydra.step.choices import Engine
+
+# By the clock; nobody waits long for a bill, least of all who has pressed Ctrl-C.
+_PATIENCE_S = 2.0
+_MINIMUM_S = 60.0  # what AWS bills of an instance at least
+_BILLED = {"ON_DEMAND": Market.on_demand, "SPOT": Market.spot}
+
+_Span = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class _Rented:
+    """One instance: what it is, and from when to when it was there."""
+
+    role: str
+    instance_type: str
+    market: Market
+    disks: tuple[Disk, ...]
+    span: _Span
+
+
+def used(
+    emr: Emr,
+    request: EmrRequest,
+    *,
+    cluster_id: str,
+    step_id: str | None,
+    own: bool,
+    submitted_at: float,
+    wasted: bool,
+    unreachable: str | None = None,
+) -> Usage:
+    """What one attempt at a step has used.
+
+    Of a cluster of its own, every instance as long as it was there. Of one that serves others too,
+    the instances while the step executed; while several steps did, each has an equal share.
+
+    Args:
+        emr: where.
+        request: what was asked for: it counts if EMR does not tell more.
+        cluster_id, step_id: what was submitted.
+        own: the cluster is there for this step alone.
+        submitted_at: seconds since the epoch, if EMR does not tell it.
+        wasted: the attempt has not made the asset.
+        unreachable: why EMR is not asked at all; None to ask it.
+    """
+    out = emr.on_the_way_out()
+    steps: Sequence[Mapping[str, Any]] = ()
+    rented: list[_Rented] | None = None
+    refused = unreachable
+    now = out.clock.now()
+    if refused is None:
+        try:
+            steps = out.all_steps(cluster_id, patience_s=_PATIENCE_S)
+            rented = list(_rented(out, cluster_id, now))
+        except AWS_FAULTS as fault:
+            refused = words(fault)
+    step = next((one for one in steps if one["Id"] == step_id), {})
+    asked_at = _time(step, "CreationDateTime") or submitted_at
+    begun, ended = _time(step, "StartDateTime"), _time(step, "EndDateTime")
+    executed = None if begun is None else (begun, max(begun, ended or now))
+    run_s = 0.0 if executed is None else executed[1] - executed[0]
+    startup_s = max(0.0, (now if begun is None else begun) - asked_at) if own else 0.0
+    if rented is None:
+        return _as_asked(request, startup_s, run_s, f"{cluster_id}: {refused}", wasted=wasted)
+    uses = []
+    for one in rented:
+        if own:
+            rented_s, worked_s = _length(one.span), _overlap(one.span, executed)
+        else:
+            rented_s = worked_s = _share(one.span, executed, _executions(steps, now))
+        uses.append((one, rented_s, worked_s))
+    return Usage(
+        engine=Engine.emr,
+        region=request.place.region or "",
+        instances=tuple(_together(uses, share=not own)),
+        startup_s=startup_s,
+        run_s=run_s,
+        wasted=wasted,
+    )
+
+
+def besides_its_steps(emr: Emr, cluster_id: str) -> Usage:
+    """What a cluster that steps have shared has used besides what counts as theirs: its start, its
+    idle time and its end.
+
+    Raises ClientError, BotoCoreError.
+    """
+    now = emr.clock.now()
+    executions = _executions(emr.all_steps(cluster_id, patience_s=_PATIENCE_S), now)
+    uses = []
+    for one in _rented(emr, cluster_id, now):
+        served_s = sum(_overlap(one.span, busy) for busy, _ in _busy(executions))
+        # AWS's minimum is the whole instance's.
+        uses.append((one, max(_length(one.span), _MINIMUM_S) - served_s, 0.0))
+    return Usage(
+        engine=Engine.emr,
+        region=emr.place.region or "",
+        instances=tuple(_together(uses, share=True)),
+    )
+
+
+def _as_asked(
+    request: EmrRequest, startup_s: float, run_s: float, why: str, *, wasted: bool
+) -> Usage:
+    planned = planned_usage(request, startup_s, run_s)
+    told = f"the instances that were asked for, since EMR does not tell those of {why}"
+    return replace(planned, wasted=wasted, assumed=(told, *planned.assumed))
+
+
+# --- instances ----------------------------------------------------------------------------------
+
+
+def _rented(emr: Emr, cluster_id: str, now: float) -> Iterator[_Rented]:
+    """Every instance that has ever been there."""
+    cluster = emr.patient(lambda: emr.cluster(cluster_id), _PATIENCE_S)
+    fleets = cluster.get("InstanceCollectionType") == "INSTANCE_FLEET"
+    root_gib = float(cluster.get("EbsRootVolumeSize") or ROOT_GIB)
+    kind = "InstanceFleet" if fleets else "InstanceGroup"
+    known = emr.collections(cluster_id, fleets=fleets, patience_s=_PATIENCE_S)
+    owners = {one["Id"]: one for one in known}
+    for one in emr.instances(cluster_id, patience_s=_PATIENCE_S):
+        created = _time(one, "CreationDateTime")
+        if not one.get("Ec2InstanceId") or created is None:
+            continue  # EC2 has not given it
+        owner = owners.get(one.get(f"{kind}Id", ""), {})
+        market = one.get("Market") or owner.get("Market") or "ON_DEMAND"
+        yield _Rented(
+            role=ROLES.get(owner.get(f"{kind}Type", ""), "worker"),
+            instance_type=one["InstanceType"],
+            market=_BILLED.get(market, Market.on_demand),
+            disks=_disks(owner, one["InstanceType"], root_gib),
+            span=(created, max(created, _time(one, "EndDateTime") or now)),
+        )
+
+
+def _disks(owner: Mapping[str, Any], instance_type: str, root_gib: float) -> tuple[Disk, ...]:
+    alternatives = owner.get("InstanceTypeSpecifications", (owner,))
+    devices: Sequence[Mapping[str, Any]] = next(
+        (
+            one.get("EbsBlockDevices", ())
+            for one in alternatives
+            if one.get("InstanceType") == instance_type
+        ),
+        (),
+    )
+    return asked_disks({"EbsConfiguration": {"EbsBlockDeviceConfigs": devices}}, root_gib)
+
+
+def _together(
+    uses: Sequence[tuple[_Rented, float, float]], *, share: bool
+) -> Iterator[InstanceUse]:
+    """Instances of one kind as one, with the mean of their times: the sum is the same. Those of
+    less than a minute, which cost a minute, are kept apart."""
+    kinds: dict[tuple[Any, ...], list[tuple[_Rented, float, float]]] = {}
+    for use in uses:
+        one, rented_s, _ = use
+        if rented_s > 0:
+            short = rented_s < _MINIMUM_S
+            key = (one.role, one.instance_type, one.market, one.disks, short)
+            kinds.setdefault(key, []).append(use)
+    for alike in kinds.values():
+        one, count = alike[0][0], len(alike)
+        rented_s = sum(each for _, each, _ in alike) / count
+        yield InstanceUse(
+            role=one.role,
+            instance_type=one.instance_type,
+            market=one.market,
+            count=count,
+            rented_s=rented_s,
+            charged_s=rented_s,
+            worked_s=sum(each for _, _, each in alike) / count,
+            disks=one.disks,
+            share=share,
+        )
+
+
+# --- times --------------------------------------------------------------------------------------
+
+
+def _executions(steps: Sequence[Mapping[str, Any]], now: float) -> list[_Span]:
+    """From when to when each step of a cluster has executed, whoever's it is."""
+    found = []
+    for one in steps:
+        begun, ended = _time(one, "StartDateTime"), _time(one, "EndDateTime")
+        if begun is not None:
+            found.append((begun, max(begun, ended or now)))
+    return found
+
+
+def _busy(executions: Sequence[_Span]) -> Iterator[tuple[_Span, int]]:
+    """The times in which steps executed, and how many did: none of them overlap."""
+    moments = sorted({moment for span in executions for moment in span})
+    for span in pairwise(moments):
+        number = sum(begun <= span[0] and ended >= span[1] for begun, ended in executions)
+        if number:
+            yield span, number
+
+
+def _share(rented: _Span, executed: _Span | None, executions: Sequence[_Span]) -> float:
+    """Seconds of an instance that count as one step's."""
+    if executed is None:
+        return 0.0
+    common = (max(rented[0], executed[0]), min(rented[1], executed[1]))
+    return sum(_overlap(common, span) / number for span, number in _busy(executions))
+
+
+def _overlap(one: _Span, other: _Span | None) -> float:
+    return 0.0 if other is None else max(0.0, min(one[1], other[1]) - max(one[0], other[0]))
+
+
+def _length(span: _Span) -> float:
+    return span[1] - span[0]
+
+
+def _time(thing: Mapping[str, Any], name: str) -> float | None:
+    found = thing.get("Status", {}).get("Timeline", {}).get(name)
+    return None if found is None else float(found.timestamp())

@@ -1,0 +1,123 @@
+"""`launch.budget_usd` while steps run."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from ascii_hydra.engines import budget
+from tests.costs_emr.conftest import NODE, costed, gp3, in_thread, with_budget
+from tests.waiting import until
+
+# What the two nodes of these requests cost an hour.
+HOUR_USD = 2 * (NODE + gp3(15, 1))
+
+
+@pytest.fixture(autouse=True)
+def nothing_spent():
+    yield
+    budget.spent_before(0.0)
+
+
+def test_a_running_step_is_stopped_when_the_money_is_spent(bench, cloud):
+    # Half an hour of virtual time is over in nine seconds.
+    cloud.behave(speed=200.0, provisioning_seconds=36_000)
+    limit = HOUR_USD / 2
+    request = with_budget(bench.request("dear", start_timeout_s=40_000.0), limit)
+    ended = costed(bench, request, bench.client(launch_id="spent"))
+    told = ended.failed.description
+    assert told.startswith(f"launch.budget_usd={limit:g}: dear was stopped, $0.24 were spent")
+    # The clusters' instances were asked for a moment before, and left a moment after.
+    assert ended.bill.usd == pytest.approx(limit, rel=0.1)
+    assert ended.bill.usd >= limit * 0.999
+    assert ended.failed.metadata["cost/usd"].value == ended.bill.usd
+    assert cloud.alive() == []
+
+
+def test_a_step_that_executes_is_stopped_too(bench, cloud):
+    """A step that really runs takes real time; here it is five seconds of it."""
+    cloud.behave(speed=100.0)
+    limit = HOUR_USD * (210 + 5) / 3600
+    request = with_budget(bench.request("long", "time.sleep(300)"), limit)
+    ended = costed(bench, request, bench.client(launch_id="executing"))
+    assert "launch.budget_usd" in ended.failed.description
+    assert ended.bill.usd == pytest.approx(limit, rel=0.1)
+    assert cloud.alive() == []
+
+
+def test_the_next_step_of_the_launch_is_not_begun(bench, cloud):
+    cloud.behave(speed=1000.0, provisioning_seconds=36_000)
+    client = bench.client(launch_id="two")
+    request = bench.request("first", start_timeout_s=40_000.0)
+    first = costed(bench, with_budget(request, HOUR_USD / 4), client)
+    assert "first was stopped" in first.failed.description
+    second = costed(bench, with_budget(bench.request("second"), HOUR_USD / 4), client)
+    assert "second was not begun" in second.failed.description
+    assert second.told == []
+    assert cloud.calls("RunJobFlow") == 1
+
+
+def test_rows_before_this_one_count(bench, cloud):
+    budget.spent_before(5.02)
+    ended = costed(bench, with_budget(bench.request("late"), 5.0), bench.client(launch_id="row-3"))
+    assert "launch.budget_usd=5: late was not begun, $5.02 were spent" in ended.failed.description
+    assert cloud.calls("RunJobFlow") == 0
+
+
+def test_all_steps_of_a_launch_are_stopped_together(bench, cloud):
+    cloud.behave(speed=200.0, provisioning_seconds=36_000)
+    requests = [
+        with_budget(bench.request(one, start_timeout_s=40_000.0), HOUR_USD)
+        for one in ("left", "right")
+    ]
+    client = bench.client(launch_id="both")
+    ended = {}
+
+    def run(request) -> None:
+        ended[request.step] = costed(bench, request, client)
+
+    threads = [threading.Thread(target=run, args=(one,)) for one in requests]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all("was stopped" in one.failed.description for one in ended.values())
+    assert sum(one.bill.usd for one in ended.values()) == pytest.approx(HOUR_USD, rel=0.1)
+    assert cloud.alive() == []
+
+
+def test_a_shared_cluster_is_metered_while_no_step_runs_on_it(bench, cloud):
+    cloud.behave(speed=3000.0)
+    client = bench.client(launch_id="resting")
+    limit = HOUR_USD * 0.75
+    first = costed(bench, with_budget(bench.request("one", shared=True), limit), client)
+    assert first.result.success, first.failed
+    begun = cloud.clock.now()
+    until(lambda: cloud.clock.now() - begun > 3600)
+    second = costed(bench, with_budget(bench.request("two", shared=True), limit), client)
+    assert "two was not begun" in second.failed.description
+
+
+def test_what_cannot_be_watched_is_said_once(bench, cloud):
+    flow = bench.request("host", shared=True).run_job_flow
+    cluster_id = cloud.emr.run_job_flow(**flow)["JobFlowId"]
+    client = bench.client(launch_id="unknown")
+    for name in ("one", "two"):
+        request = bench.request(name, cluster_id=cluster_id, run_job_flow=None)
+        assert costed(bench, with_budget(request, 5.0), client).result.success
+    cloud.emr.terminate_job_flows(JobFlowIds=[cluster_id])
+    (notice,) = [one for one in bench.told if "cannot watch" in one]
+    assert notice.startswith("launch.budget_usd=5 cannot watch all of it")
+    assert cluster_id in notice
+
+
+def test_an_interrupt_stays_an_interrupt(bench, cloud):
+    cloud.behave(provisioning_seconds=36_000, speed=10.0)
+    request = with_budget(bench.request("stopped", start_timeout_s=40_000.0), 100.0)
+    with in_thread(bench, request, launch_id="ctrl-c") as (stop, ended):
+        until(lambda: any("is STARTING" in line for line in bench.told))
+        stop.set()
+    (event,) = [one for one in ended[0].result.all_events if one.is_step_failure]
+    assert event.step_failure_data.user_failure_data is None
+    assert cloud.alive() == []
