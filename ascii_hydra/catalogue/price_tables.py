@@ -95,6 +95,7 @@ class Figure:
 Key = tuple[Kind, str]
 """Of a figure: its kind, and an instance type, an EBS volume type, `<tier>/<sku>`, ..."""
 Table = Mapping[Key, Figure]
+Stamps = tuple[tuple[int, int] | None, ...]
 
 
 def table_of(folder: Path, region: str) -> Table:
@@ -104,8 +105,19 @@ def table_of(folder: Path, region: str) -> Table:
     Raises:
         ConfigError: a file there is not as it has to be.
     """
-    names = (prices_name(region), _DBU_NAME, _SOURCES_NAME)
-    return _table_of(folder, region, tuple(_stamp(folder / one) for one in names))
+    paths = [folder / one for one in (prices_name(region), _DBU_NAME, _SOURCES_NAME)]
+    before: Stamps = ()
+    while True:  # a refresh may replace one file after another meanwhile
+        stamps = tuple(_stamp(path) for path in paths)
+        try:
+            table = _table_of(folder, region, stamps)
+        except ConfigError:
+            if stamps == before:
+                raise
+        else:
+            if stamps == tuple(_stamp(path) for path in paths):
+                return table
+        before = stamps
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
@@ -117,7 +129,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 @lru_cache(maxsize=_KEPT_TABLES)
-def _table_of(folder: Path, region: str, _stamps: tuple[tuple[int, int] | None, ...]) -> Table:
+def _table_of(folder: Path, region: str, _stamps: Stamps) -> Table:
     sources = _read_sources(folder)
     prices = _read_prices(folder / prices_name(region), sources)
     return MappingProxyType({**prices, **_read_dbu(folder, sources).get(region, {})})

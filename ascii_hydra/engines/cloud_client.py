@@ -19,7 +19,6 @@ from dagster import (
 from dagster._core.pipes.client import PipesClientCompletedInvocation
 from dagster_pipes import PipesExtras
 
-from ascii_hydra.catalogue.prices import price_list
 from ascii_hydra.costs.bill import Bill, bill
 from ascii_hydra.engines import budget
 from ascii_hydra.engines.clock import Clock, SystemClock
@@ -105,12 +104,11 @@ class CloudClient(PipesClient, ABC, Generic[R]):
     ) -> PipesClientCompletedInvocation:
         costing = request.costing
         assert costing.budget_usd is not None
-        prices = price_list(costing.prices, costing.region)
         starting_s = 0.0 if costing.estimate is None else costing.estimate.expected.startup_s
 
         def planned(elapsed_s: float) -> Bill:
             startup_s = min(elapsed_s, starting_s)
-            return bill([planned_usage(request, startup_s, elapsed_s - startup_s)], prices)
+            return bill([planned_usage(request, startup_s, elapsed_s - startup_s)], costing.prices)
 
         def say(line: str) -> None:
             context.log.warning(line)

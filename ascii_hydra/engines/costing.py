@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ascii_hydra.config.schema import PricesConfig
+from ascii_hydra.catalogue.prices import PriceList, price_list
 from ascii_hydra.config.settle import StepSettings
 from ascii_hydra.costs.estimate import Estimate
 
@@ -22,15 +22,14 @@ class Costing:
     """What a client needs to know to price what it runs.
 
     Attributes:
-        prices: which prices count.
-        region: where the instances are.
+        prices: of the region where the instances are, as they were when the request was made: a
+            refresh or a broken file in the middle of a run changes no bill of it.
         budget_usd: what the launch may cost; None for any.
         endpoint, pipeline, mode, cluster: by which later plans find this run's duration.
         estimate: what was expected, if it has been asked for.
     """
 
-    prices: PricesConfig
-    region: str
+    prices: PriceList
     budget_usd: float | None
     endpoint: str
     pipeline: str
@@ -39,16 +38,19 @@ class Costing:
     estimate: Estimate | None = None
 
 
-def costing_of(settings: StepSettings, region: str) -> Costing:
+def costing_of(settings: StepSettings, region: str | None, *, rents: bool = True) -> Costing:
     """How a step is priced, without an estimate.
 
     Args:
         settings: of the step.
-        region: AWS region of the instances; empty where none are rented.
+        region: AWS region of the instances.
+        rents: instances are rented. Else no price is looked up.
+
+    Raises ConfigError: a file in `prices.folder` is not as it has to be.
     """
+    tier = settings.prices.tier.value
     return Costing(
-        prices=settings.prices,
-        region=region,
+        prices=price_list(settings.prices, region) if rents else PriceList("", tier),
         budget_usd=settings.launch.budget_usd,
         endpoint=settings.endpoint.name.value,
         pipeline=settings.pipeline,

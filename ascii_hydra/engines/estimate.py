@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from ascii_hydra.catalogue import instance_types
-from ascii_hydra.catalogue.prices import price_list
 from ascii_hydra.config.cluster_schema import PySparkCluster
 from ascii_hydra.config.partitions import chosen_partitions, dimension_values, local_file
 from ascii_hydra.config.schema import PipelineConfig, StepConfig
@@ -164,17 +163,16 @@ def estimated(run: StepRun, asked: Asked, history: Iterable[Sample] | None = Non
     hour = planned_usage(asked, 0.0, _HOUR_S)
     vcpus, memory_gib = _workers(hour.instances)
     takes = expected_run(run, asked, known, vcpus=vcpus, photon=hour.photon)
-    prices = price_list(run.settings.prices, hour.region)
 
     def cost(run_s: float) -> Bill:
-        return bill([planned_usage(asked, takes.startup_s, run_s)], prices)
+        return bill([planned_usage(asked, takes.startup_s, run_s)], asked.costing.prices)
 
     return Estimate(
         expected=takes,
         bill=cost(takes.run_s or 0.0),
         low_usd=None if takes.low_s is None else cost(takes.low_s).usd,
         high_usd=None if takes.high_s is None else cost(takes.high_s).usd,
-        usd_per_hour=_hour(run, asked).usd,
+        usd_per_hour=_hour(asked).usd,
         vcpus=vcpus,
         memory_gib=memory_gib,
     )
@@ -209,7 +207,7 @@ def plan_estimates(
                 step=step.name,
                 asked=asked,
                 estimate=estimated(run, asked, known),
-                hour=_hour(run, asked),
+                hour=_hour(asked),
                 partitions=_partitions(step.config, pipeline, values),
             )
         )
@@ -240,11 +238,11 @@ def _local(run: StepRun, known: Iterable[Sample]) -> Estimate:
     )
 
 
-def _hour(run: StepRun, asked: Asked) -> Bill:
+def _hour(asked: Asked) -> Bill:
     if isinstance(asked, LocalRequest):
         return Bill(run_s=_HOUR_S)
     usage = planned_usage(asked, 0.0, _HOUR_S)
-    return bill([usage], price_list(run.settings.prices, usage.region))
+    return bill([usage], asked.costing.prices)
 
 
 def _workers(instances: Iterable[InstanceUse]) -> tuple[float, float]:
@@ -266,7 +264,7 @@ def _shared_startup(
     """What the start-up of a cluster costs that steps share, and where its duration is from."""
     start = expected_startup(run, asked, known)
     usage = planned_usage(asked, start.startup_s, 0.0)
-    return bill([usage], price_list(run.settings.prices, usage.region)), start.startup_source
+    return bill([usage], asked.costing.prices), start.startup_source
 
 
 # --- partitions ---------------------------------------------------------------------------------

@@ -130,7 +130,7 @@ def _local(run: StepRun, engine: PySparkEngine, cluster: PySparkCluster) -> Loca
         timeout_s=engine.timeout_minutes * 60,
         stop_grace_s=engine.stop_grace_seconds,
         place=place,
-        costing=costing_of(settings, ""),
+        costing=costing_of(settings, None, rents=False),
     )
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, MetadataValue
 from dagster._core.events import EngineEventData
 
-from ascii_hydra.catalogue.prices import price_list
 from ascii_hydra.costs.bill import Bill, Part, bill, together
 from ascii_hydra.costs.ledger import Sample, record
 from ascii_hydra.costs.usage import Usage
@@ -94,7 +93,7 @@ class StepCosts:
         return self._bill_of(self._usages)
 
     def _bill_of(self, usages: Sequence[Usage]) -> Bill:
-        own = bill(usages, price_list(self._costing.prices, self._costing.region))
+        own = bill(usages, self._costing.prices)
         return own if self._earlier is None else together([self._earlier, own])
 
     @cached_property

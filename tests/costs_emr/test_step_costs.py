@@ -7,7 +7,7 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
-from ascii_hydra.catalogue.prices import Market
+from ascii_hydra.catalogue.prices import Market, price_list
 from ascii_hydra.config.schema import PricesConfig
 from ascii_hydra.costs.bill import Bill
 from ascii_hydra.costs.estimate import Estimate, Expected
@@ -17,7 +17,7 @@ from ascii_hydra.engines.costing import Costing
 from ascii_hydra.engines.step_costs import StepCosts, bill_in, told_costs
 from ascii_hydra.step.choices import Engine
 
-COSTING = Costing(PricesConfig(), "us-east-1", None, "aws", "tests", "full", "small")
+COSTING = Costing(price_list(PricesConfig(), "us-east-1"), None, "aws", "tests", "full", "small")
 HOUR = InstanceUse("core", "m5.xlarge", Market.on_demand, 1, 3600.0, 3600.0, 3600.0)
 HOUR_USD = 0.192 + 0.048
 USED = Usage(Engine.emr, "us-east-1", (HOUR,), run_s=3600.0)

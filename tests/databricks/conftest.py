@@ -20,6 +20,7 @@ from urllib.request import Request, urlopen
 import dagster as dg
 import pytest
 
+from ascii_hydra.catalogue.prices import price_list
 from ascii_hydra.config.schema import PricesConfig, RehearsalConfig
 from ascii_hydra.databricks.workspace import Workspace
 from ascii_hydra.engines.costing import Costing
@@ -49,8 +50,7 @@ CLUSTER = {
     "data_security_mode": "SINGLE_USER",
 }
 COSTING = Costing(
-    prices=PricesConfig(),
-    region="us-east-1",
+    prices=price_list(PricesConfig(), "us-east-1"),
     budget_usd=None,
     endpoint="rehearsal",
     pipeline="tests",

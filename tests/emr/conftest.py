@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from ascii_hydra.aws.client import Place, aws_client
+from ascii_hydra.catalogue.prices import price_list
 from ascii_hydra.config.schema import PricesConfig, RehearsalConfig
 from ascii_hydra.engines.costing import Costing
 from ascii_hydra.engines.emr.api import ALIVE
@@ -197,8 +198,7 @@ def request(
         poll_s=10.0,
         log_wait_s=30.0,
         costing=Costing(
-            prices=PricesConfig(),
-            region="us-east-1",
+            prices=price_list(PricesConfig(), "us-east-1"),
             budget_usd=None,
             endpoint="rehearsal",
             pipeline="tests",

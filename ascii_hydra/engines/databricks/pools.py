@@ -19,7 +19,6 @@ from typing import Any
 
 from databricks.sdk.errors import NotFound
 
-from ascii_hydra.catalogue.prices import price_list
 from ascii_hydra.costs.bill import Bill, bill
 from ascii_hydra.costs.usage import Usage
 from ascii_hydra.databricks.workspace import Workspace
@@ -134,12 +133,12 @@ def _idle_bill(entry: _Pool) -> Bill:
         assumed.append("the pool, which was there before, had no other instances")
     usage = Usage(
         Engine.databricks,
-        costing.region,
+        costing.prices.region,
         idle_uses(body, waits),
         sku="JOBS_COMPUTE",
         assumed=tuple(assumed) if waits else (),
     )
-    return bill([usage], price_list(costing.prices, costing.region))
+    return bill([usage], costing.prices)
 
 
 def _pool_id(

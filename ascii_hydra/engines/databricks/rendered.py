@@ -108,7 +108,7 @@ def databricks_request(run: StepRun) -> DatabricksRequest:
         timeout_s=engine.timeout_minutes * 60,
         start_timeout_s=engine.start_timeout_minutes * 60,
         poll_s=engine.poll_seconds,
-        costing=costing_of(settings, engine.region or ""),
+        costing=costing_of(settings, engine.region),
     )
 
 

@@ -83,7 +83,7 @@ class RunCosts:
         self._leased(found)
 
     def _lost(self, what: str) -> None:
-        usage = Usage(Engine.databricks, self._request.costing.region, wasted=True)
+        usage = Usage(Engine.databricks, self._request.costing.prices.region, wasted=True)
         self._costs.add(replace(usage, not_counted=(what,)))
 
     def _leased(self, found: Used) -> None:

@@ -90,7 +90,7 @@ def used(request: DatabricksRequest, account: Account, *, wasted: bool) -> Used:
     began = times.ended if times.begun is None else times.begun
     usage = Usage(
         engine=Engine.databricks,
-        region=request.costing.region,
+        region=request.costing.prices.region,
         instances=uses,
         startup_s=max(0.0, began - times.submitted),
         run_s=0.0 if times.begun is None or times.worked is None else times.worked - times.begun,

@@ -126,7 +126,7 @@ def emr_request(run: StepRun, live: LiveCatalogue | None = None) -> EmrRequest:
         start_timeout_s=engine.start_timeout_minutes * 60,
         poll_s=engine.poll_seconds,
         log_wait_s=engine.log_wait_seconds,
-        costing=costing_of(settings, engine.region or ""),
+        costing=costing_of(settings, engine.region),
     )
 
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ascii_hydra.aws.client import Place
-from ascii_hydra.catalogue.prices import price_list
 from ascii_hydra.costs.bill import Bill, bill
 from ascii_hydra.costs.usage import Usage
 from ascii_hydra.engines.aws_errors import AWS_FAULTS, words
@@ -190,8 +189,8 @@ def _rest(entry: _Shared, cluster_id: str) -> Bill:
         usage = besides_its_steps(out, cluster_id)
     except AWS_FAULTS as fault:
         what = f"what cluster {cluster_id} cost besides its steps: EMR does not tell {words(fault)}"
-        usage = Usage(Engine.emr, costing.region, not_counted=(what,))
-    return bill([usage], price_list(costing.prices, costing.region))
+        usage = Usage(Engine.emr, costing.prices.region, not_counted=(what,))
+    return bill([usage], costing.prices)
 
 
 def _without_double(entry: _Shared, doubt: _Doubt) -> Iterator[str]:
