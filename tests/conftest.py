@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 PROJECT = Path(__file__).resolve().parent.parent
 # What a user's environment may hold and a test must not depend on.
@@ -33,6 +34,10 @@ _FOREIGN = (
     "SPARK_EXECUTION_MODE",
     "SPARK_PIPES_ENGINE",
 )
+
+# How long an example takes says more of the machine's other work than of the code.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 CommandLine = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -37,7 +37,7 @@ FIGURES = st.tuples(st.floats(0, 1000), st.floats(0, 100))
 PLACES = st.lists(FIGURES, min_size=1, max_size=30)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(PLACES)
 def test_labels_overlap_nothing_and_axes_begin_at_zero(points: list[tuple[float, float]]) -> None:
     figure = chart(dots_of(points), "a title")

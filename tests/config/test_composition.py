@@ -162,7 +162,7 @@ def test_threads_compose_without_harm() -> None:
     assert not faults
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     cores=st.integers(1, 1024),
     memory_gib=st.floats(0.5, 1024, allow_nan=False),

@@ -17,7 +17,11 @@ from ascii_hydra.engines.databricks.pool_idle import Lease, idle_seconds
 from ascii_hydra.engines.databricks.used import used
 from tests.databricks.conftest import CLUSTER, GOOD, request
 
-SPEC = {"node_type_id": "m5d.xlarge", "num_workers": 2}
+SPEC = {
+    "node_type_id": "m5d.xlarge",
+    "num_workers": 2,
+    "aws_attributes": {"availability": "ON_DEMAND"},
+}
 SPOT = {"availability": "SPOT_WITH_FALLBACK", "first_on_demand": 1}
 
 

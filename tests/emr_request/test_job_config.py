@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ascii_hydra.engines.emr.job_config import merged, merged_configurations
@@ -29,7 +29,6 @@ CONFIGURATIONS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(MAPPINGS, MAPPINGS)
 def test_merging_loses_and_changes_nothing(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     before = copy.deepcopy((ours, theirs))
@@ -43,7 +42,6 @@ def test_merging_loses_and_changes_nothing(ours: dict[str, Any], theirs: dict[st
         assert made[key] == ours[key]
 
 
-@settings(deadline=None)
 @given(CONFIGURATIONS, CONFIGURATIONS)
 def test_configurations_are_one_of_each_with_all_properties(
     ours: list[dict[str, Any]], theirs: list[dict[str, Any]]

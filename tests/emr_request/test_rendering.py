@@ -220,7 +220,7 @@ def test_hostile_partitions_are_single_words_or_refused() -> None:
             request(replace(run, partition={"query": one}, partition_key=one))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),

@@ -167,6 +167,7 @@ def test_assets_with_groups_kinds_and_the_place_of_their_script(ui: Ui) -> None:
         "two_steps/step_1",
         "two_steps/step_2",
         *(f"webgraph/{one}" for one in ("nodes", "edges", "graph", "graph_aggr")),
+        *(f"{one}/cost_comparison" for one in ("two_steps", "webgraph")),
     }
     step = known["two_steps/step_2"]
     assert step["groupName"] == "two_steps"

@@ -145,7 +145,7 @@ def test_pieces_of_any_size(monkeypatch: pytest.MonkeyPatch, piece: int) -> None
     assert read(a + b + c, False) == ["a", "b", "c"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     at=st.integers(0, sum(map(len, MEMBERS)) - 1),
     damage=st.binary(min_size=0, max_size=60),
@@ -165,7 +165,7 @@ def test_damage_costs_nothing_but_the_records_it_touches(
     assert [one for one in found if isinstance(one, str) and one in untouched] == untouched
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=400), st.booleans())
 def test_any_bytes_end_in_records_or_faults(data: bytes, compressed: bool) -> None:
     read(data, compressed)
