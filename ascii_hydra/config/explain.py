@@ -7,6 +7,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
@@ -40,6 +41,7 @@ def explained(fault: BaseException, conf: Path) -> str:
         _unknown_option(text)
         or _unknown_override(text, conf)
         or _other_engine(text, cause)
+        or _unknown_deep_key(text, cause)
         or _missing_size(text, conf)
         or _missing_plugin(text)
         or _unreadable(fault)
@@ -104,6 +106,24 @@ def _other_engine(text: str, cause: str) -> str | None:
     asked = [one for one in Engine if struct and struct[1].lower() == one.value]
     known = {name for one in asked or Engine for name in _keys(ENGINES[one][index])}
     return str(unknown_key(where, known))
+
+
+def _unknown_deep_key(text: str, cause: str) -> str | None:
+    """`Could not override 'prices.discounts.ec2'`, as `_unknown_override`."""
+    found = re.search(r"Could not override '([^']+)'", text)
+    inside = re.search(r"Key '[^']+' not in '(\w+)'", cause)
+    schema = _schemas(Config).get(inside[1]) if inside else None
+    return str(unknown_key(found[1], _keys(schema))) if found and schema else None
+
+
+def _schemas(schema: type) -> dict[str, type]:
+    """The schema and those of its fields, by their names."""
+    found = {schema.__name__: schema}
+    for hint in get_type_hints(schema).values():
+        for one in (hint, *get_args(hint)):
+            if dataclasses.is_dataclass(one) and isinstance(one, type):
+                found |= _schemas(one)
+    return found
 
 
 def _missing_size(text: str, conf: Path) -> str | None:

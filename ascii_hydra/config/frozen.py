@@ -76,7 +76,7 @@ def frozen(
         made[name] = _value(hints[name], value[name], at, problems)
         limits = one.metadata.get("range")
         if limits and made[name] is not None and not limits[0] <= made[name] <= limits[1]:
-            low, high = (format(limit, "g") for limit in limits)
+            low, high = (format(limit, ",.10g") for limit in limits)
             problems.append(Problem(f"{at}={made[name]:g}", f"must be from {low} to {high}."))
     return cls(**made) if len(problems) == before else None
 

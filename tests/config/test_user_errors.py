@@ -133,10 +133,21 @@ def errors(*problems: str) -> str:
             id="14_one_step_in_the_cloud",
         ),
         pytest.param(
+            ["prices.discounts.ec2=12"],
+            "prices.discounts.ec2: there is no such key. Did you mean prices.discounts.ec2_pct?"
+            " Known here: dbu_pct, ebs_pct, ec2_pct, emr_pct, spot_pct.\n",
+            id="11_misspelt_key_of_a_block",
+        ),
+        pytest.param(
+            ["launch.budget_usd=-5"],
+            "launch.budget_usd=-5: must be from 0 to 1,000,000.\n",
+            id="24_negative_budget",
+        ),
+        pytest.param(
             ["cluster.cores=0", "engine.timeout_minutes=-1"],
             errors(
-                "engine.timeout_minutes=-1: must be from 0.01 to 10080.",
-                "cluster.cores=0: must be from 1 to 1024.",
+                "engine.timeout_minutes=-1: must be from 0.01 to 10,080.",
+                "cluster.cores=0: must be from 1 to 1,024.",
             )
             + "\n",
             id="16_out_of_range",
