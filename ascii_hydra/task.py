@@ -20,6 +20,7 @@ from ascii_hydra.config.explain import USER_ERRORS, explained
 from ascii_hydra.config.problems import ConfigError
 from ascii_hydra.config.schema import Config
 from ascii_hydra.config.settle import Settings, settle
+from ascii_hydra.costs.bill import Bill
 from ascii_hydra.engines.estimate import PlannedRun, plan_estimates
 from ascii_hydra.engines.request import request_problems
 from ascii_hydra.outcome import Ending, Outcome, StepOutcome
@@ -57,6 +58,13 @@ def done(config: DictConfig) -> Outcome:
             raise
         _log.exception("this row broke")
         outcome = _unstarted(config, _told(fault), Ending.failed)
+        if not isinstance(fault, USER_ERRORS):  # those come before anything is started
+            unknown = Bill(unpriced=("what it had cost when it broke",))
+            outcome = replace(outcome, shared=unknown)
+            if config.launch.budget_usd is not None:
+                _halted = (
+                    "an earlier row broke, and what it has cost of launch.budget_usd is not known"
+                )
     outcome.written(folder)
     if outcome.resumed_from is None and outcome.ending is not Ending.planned:
         _spent_usd += 0.0 if outcome.bill is None else outcome.bill.known_usd
@@ -133,7 +141,9 @@ def _planned(settings: Settings, planned: PlannedRun) -> Outcome:
                 ending=Ending.planned,
                 duration_s=one.duration_s,
                 # What is not known is named beside what has no price: neither counts as nothing.
-                bill=replace(one.bill, unpriced=one.lacking),
+                bill=replace(
+                    one.bill, unpriced=tuple(f"{what} of {one.step}" for what in one.lacking)
+                ),
                 estimated_usd=one.usd,
                 vcpus=one.estimate.vcpus,
                 memory_gib=one.estimate.memory_gib,

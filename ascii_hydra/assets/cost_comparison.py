@@ -89,8 +89,8 @@ class Compared:
 
     @property
     def duration_s(self) -> float:
-        """Start-up and execution of everything, one after another."""
-        return sum(one.startup_s + one.run_s for one in self.made.values())
+        """Start-up and execution of everything and every attempt, one after another."""
+        return sum(one.took_s for one in self.made.values())
 
     @property
     def point(self) -> Point | None:
@@ -164,16 +164,17 @@ def told(compared: Sequence[Compared]) -> dict[str, dg.MetadataValue[Any]]:
         dots = [dot for one in compared if one.combination.work == work for dot in _dots(one)]
         if dots:
             picture = base64.b64encode(png(dots, f"{work}: cost and time")).decode()
-            metadata[f"chart/{_key(work)}"] = dg.MetadataValue.md(
+            metadata[f"chart {work}"] = dg.MetadataValue.md(
                 f"![cost and time](data:image/png;base64,{picture})"
             )
     for one in compared:
         if not one.lacking:
             chosen = one.combination
-            name = f"{chosen.engine}_{chosen.cluster}/{_key(chosen.work)}"
-            metadata[f"duration_s/{name}"] = dg.MetadataValue.float(float(one.duration_s))
+            # With blanks, at which the UI's narrow column of keys can break a line.
+            name = f"{chosen.engine} {chosen.cluster}, {chosen.work}"
+            metadata[f"duration_s {name}"] = dg.MetadataValue.float(float(one.duration_s))
             if (usd := one.bill.usd) is not None:
-                metadata[f"cost_usd/{name}"] = dg.MetadataValue.float(float(usd))
+                metadata[f"cost_usd {name}"] = dg.MetadataValue.float(float(usd))
     return metadata
 
 
@@ -245,11 +246,6 @@ def _cells(one: Compared) -> Iterator[str]:
         yield f"{len(one.made)}; no price for {'; '.join(one.bill.unpriced)}"
     else:
         yield str(len(one.made))
-
-
-def _key(work: str) -> str:
-    """The work as a part of a metadata key."""
-    return work.replace(", ", "_")
 
 
 def _slot(slot: Slot) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import dagster as dg
 
 # Metadata of a failed step that says where to look further, and what it is called.
@@ -20,6 +23,13 @@ def told_failure(event: dg.DagsterEvent) -> str:
         ]
         return str(told.description) + "".join(where)
     return data.error.message.strip() if data.error is not None else "the step failed"
+
+
+def failure_metadata(event: dg.DagsterEvent) -> Mapping[str, dg.MetadataValue[Any]]:
+    """What our own failure of a step says besides its sentence; nothing of a step that succeeded,
+    or that failed otherwise."""
+    told = event.step_failure_data.user_failure_data if event.is_step_failure else None
+    return {} if told is None else told.metadata
 
 
 def run_failure(instance: dg.DagsterInstance, run_id: str) -> str | None:

@@ -9,12 +9,13 @@ from typing import Any
 
 import dagster as dg
 
-from ascii_hydra.assets.failures import told_failure
+from ascii_hydra.assets.failures import failure_metadata, told_failure
 from ascii_hydra.assets.launchpad import clock_of
 from ascii_hydra.assets.runs import PlannedRun
 from ascii_hydra.config.partitions import partition_key
 from ascii_hydra.config.settle import Settings, StepSettings
 from ascii_hydra.costs.bill import Bill
+from ascii_hydra.engines.costing import BILL_KEY
 from ascii_hydra.engines.step_costs import (
     ESTIMATED_KEY,
     MEMORY_KEY,
@@ -103,6 +104,7 @@ def followed(
                 error=error,
             )
             costs = told_costs(instance, run_id, event.step_key or "")
+            costs = costs or _costs_of(seen[name].made) or _costs_of(failure_metadata(event))
             yield _measured(ended, seen[name].made, costs)
 
 
@@ -116,12 +118,23 @@ def _measured(
         ended,
         rows=None if rows is None else int(rows),
         input_gb=None if read is None else read / _BYTES_PER_GB,
-        # Without any, the step has not come so far that it could have used anything.
-        bill=ended.bill if costs is None else bill_in(costs),
+        bill=_unbilled(ended) if costs is None else bill_in(costs),
         estimated_usd=_number(costs or {}, ESTIMATED_KEY),
         vcpus=_number(costs or {}, VCPUS_KEY),
         memory_gib=_number(costs or {}, MEMORY_KEY),
     )
+
+
+def _costs_of(
+    metadata: Mapping[str, dg.MetadataValue[Any]],
+) -> Mapping[str, dg.MetadataValue[Any]] | None:
+    return metadata if BILL_KEY in metadata else None
+
+
+def _unbilled(ended: StepOutcome) -> Bill | None:
+    """What a step has cost that has started and of which no bill is told: nobody knows, unless
+    nothing is rented."""
+    return Bill() if ended.engine == Engine.pyspark.value else None
 
 
 def _number(metadata: Mapping[str, dg.MetadataValue[Any]], key: str) -> float | None:

@@ -158,6 +158,7 @@ def settle(config: DictConfig, overrides: Sequence[str], conf: Path | None = Non
     problems += endpoint_problems(settled.endpoint)
     problems += bucket_problems(settled.mode)
     problems += fault_problems(settled.rehearsal)
+    problems += _prices_problems(settled)
     steps = {
         name: _step(settled, name, step, script_root, overrides, conf, problems)
         for name, step in settled.pipeline.steps.items()
@@ -174,6 +175,14 @@ def settle(config: DictConfig, overrides: Sequence[str], conf: Path | None = Non
         digest=_digest(settled, steps),
         notices=tuple(_notices(settled, overrides, {one.engine.name for one in steps.values()})),
     )
+
+
+def _prices_problems(config: Config) -> Iterator[Problem]:
+    folder = config.prices.folder
+    wanted = config.action is not Action.refresh_prices and folder != PricesConfig().folder
+    if wanted and not located(folder).is_dir():  # else the packaged prices would count, unnoticed
+        what = "is no folder; action=refresh_prices makes and fills it."
+        yield Problem(f"prices.folder={folder}", what)
 
 
 def _with_whole_paths(config: DictConfig) -> DictConfig:

@@ -71,6 +71,7 @@ class Bill:
         instance_hours: of all instances, as AWS bills them.
         dbu: Databricks units; 0 elsewhere.
         startup_s, run_s: of the last attempt.
+        tried_s: start-up and execution of the attempts before it.
     """
 
     lines: tuple[BillLine, ...] = ()
@@ -80,6 +81,12 @@ class Bill:
     dbu: float = 0.0
     startup_s: float = 0.0
     run_s: float = 0.0
+    tried_s: float = 0.0
+
+    @property
+    def took_s(self) -> float:
+        """Start-up and execution of every attempt, one after another."""
+        return self.tried_s + self.startup_s + self.run_s
 
     @property
     def usd(self) -> float | None:
@@ -134,6 +141,7 @@ class Bill:
             dbu=data["dbu"],
             startup_s=data["startup_s"],
             run_s=data["run_s"],
+            tried_s=data.get("tried_s", 0.0),  # bills were written without it
         )
 
 
@@ -154,6 +162,7 @@ def together(bills: Iterable[Bill]) -> Bill:
         dbu=sum(one.dbu for one in every),
         startup_s=last.startup_s,
         run_s=last.run_s,
+        tried_s=sum(one.tried_s for one in every),
     )
 
 
@@ -177,7 +186,7 @@ def bill(usages: Iterable[Usage], prices: PriceList) -> Bill:
     lines: list[BillLine] = []
     unpriced: dict[str, None] = {}
     assumed: dict[str, None] = {}
-    hours = dbu = startup_s = run_s = 0.0
+    hours = dbu = startup_s = run_s = tried_s = 0.0
     for usage in usages:
         for use in usage.instances:
             if use.count <= 0 or use.rented_s <= 0:  # it was not there, so it needs no price
@@ -192,8 +201,11 @@ def bill(usages: Iterable[Usage], prices: PriceList) -> Bill:
             dbu += _dbu(use, usage, prices)
         unpriced |= dict.fromkeys(usage.not_counted)
         assumed |= dict.fromkeys(usage.assumed)
+        tried_s += startup_s + run_s
         startup_s, run_s = usage.startup_s, usage.run_s
-    return Bill(tuple(lines), tuple(unpriced), tuple(assumed), hours, dbu, startup_s, run_s)
+    return Bill(
+        tuple(lines), tuple(unpriced), tuple(assumed), hours, dbu, startup_s, run_s, tried_s
+    )
 
 
 def _ec2(use: InstanceUse, usage: Usage, prices: PriceList) -> Iterator[BillLine | str]:

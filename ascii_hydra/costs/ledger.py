@@ -27,7 +27,7 @@ class Sample:
         partition: the partition's key, or None.
         vcpus: of all workers; 0 if not known.
         startup_s: from the submission to the step's first moment; 0 if no instance was started for
-            the step.
+            the step, or those of a pool were used.
         run_s: its execution.
         usd: what it cost; None if that is not known.
         estimated_usd: what it was expected to cost; None if that was not known.

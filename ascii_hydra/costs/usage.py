@@ -61,6 +61,8 @@ class Usage:
         run_s: the step's execution.
         sku: what Databricks sells it as: JOBS_COMPUTE, ALL_PURPOSE_COMPUTE, ...; None on EMR.
         photon: the cluster ran Photon.
+        fresh: its instances were started for it, and not for a pool or a cluster that was there
+            before: only then its start-up tells of others'.
         wasted: it did not make the asset: it failed, or was stopped.
         not_counted: what it used that is not known, and so has no price: clauses for people.
         assumed: what was taken as asked for, because nobody tells it: clauses for people.
@@ -73,6 +75,7 @@ class Usage:
     run_s: float = 0.0
     sku: str | None = None
     photon: bool = False
+    fresh: bool = True
     wasted: bool = False
     not_counted: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()

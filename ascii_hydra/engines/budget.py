@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from ascii_hydra.costs.bill import Bill
 from ascii_hydra.engines.clock import Clock
 from ascii_hydra.engines.interrupts import EitherEvent
-from ascii_hydra.engines.wording import money
+from ascii_hydra.engines.wording import exception_words, money
 
 # By the clock: the longest and the shortest pause of a watch, which else waits for the very moment
 # at which the money will be spent.
@@ -29,22 +29,26 @@ Planned = Callable[[float], Bill]
 
 @dataclass
 class _Metered:
-    """A step, or a cluster that steps share: what its ended attempts have cost, and since when
-    another one runs; None while none does."""
+    """A step, or a cluster that steps share.
+
+    Attributes:
+        state: what its ended attempts have cost, and since when another one runs; None while none
+            does. Replaced as one, for the watches read it while the step's thread changes it.
+    """
 
     clock: Clock
     planned: Planned
     goes_on: bool
-    settled_usd: float = 0.0
-    since: float | None = None
+    state: tuple[float, float | None] = (0.0, None)
     woken: threading.Event = field(default_factory=threading.Event)
 
     def usd(self, ahead_s: float = 0.0) -> float:
         """What it will have cost so many seconds from now."""
-        if self.since is None:
-            return self.settled_usd
-        elapsed_s = max(0.0, self.clock.now() - self.since) + ahead_s
-        return self.settled_usd + self.planned(elapsed_s).known_usd
+        settled_usd, since = self.state
+        if since is None:
+            return settled_usd
+        elapsed_s = max(0.0, self.clock.now() - since) + ahead_s
+        return settled_usd + self.planned(elapsed_s).known_usd
 
 
 @dataclass
@@ -86,8 +90,8 @@ def forget(launch: str) -> None:
 def begun() -> None:
     """The step that this thread runs has been submitted: it costs money from now on."""
     one = _CURRENT.get()
-    if one is not None and one.since is None:
-        one.since = one.clock.now()
+    if one is not None and one.state[1] is None:
+        one.state = (one.state[0], one.clock.now())
         one.woken.set()
 
 
@@ -99,7 +103,7 @@ def settled(usd: float) -> None:
     """
     one = _CURRENT.get()
     if one is not None and not one.goes_on:
-        one.settled_usd, one.since = usd, None
+        one.state = (usd, None)
 
 
 class Watch:
@@ -107,10 +111,12 @@ class Watch:
 
     Attributes:
         stop: set once the step is to be stopped, for whatever reason.
+        fault: why the money cannot be watched any more, for which the step is stopped; else None.
     """
 
     def __init__(self, meter: _Meter, limit_usd: float, stop: threading.Event) -> None:
         self.stop = EitherEvent(stop)
+        self.fault: BaseException | None = None
         self._meter = meter
         self._limit_usd = limit_usd
 
@@ -121,6 +127,12 @@ class Watch:
 
     def sentence(self, what: str) -> str:
         """Why a step was stopped, or not begun: `what` says which."""
+        if self.fault is not None and not self.reached:
+            why = exception_words(type(self.fault).__name__, str(self.fault))
+            return (
+                f"launch.budget_usd={self._limit_usd:g}: {what}, because what it costs cannot be"
+                f" watched any more ({why}). Run it again, or leave launch.budget_usd out."
+            )
         return (
             f"launch.budget_usd={self._limit_usd:g}: {what}, {money(self._meter.usd())} were spent"
             " (of all steps, as far as prices are known). Raise launch.budget_usd, or choose less:"
@@ -138,6 +150,13 @@ class Watch:
 
     def watch(self, one: _Metered, over: threading.Event) -> None:
         """Stop every step of the launch as soon as the money is spent."""
+        try:
+            self._watch(one, over)
+        except BaseException as fault:  # noqa: BLE001 - the step is stopped for it, and says so
+            self.fault = fault
+            self.stop.set()
+
+    def _watch(self, one: _Metered, over: threading.Event) -> None:
         while not over.is_set():
             left_s = self.look()
             if self.reached:

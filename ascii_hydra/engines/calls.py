@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -12,6 +13,9 @@ from ascii_hydra.engines.clock import Clock
 
 T = TypeVar("T")
 _LONGEST_PAUSE_S = 30.0
+_TICK_S = 0.1
+# Of real time. A bill is not worth more, and Ctrl-C least of all.
+_PROMPT_S, _PROMPT_STOPPED_S = 30.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -91,3 +95,52 @@ def repeated(
                 raise
             wait_s = max(pause_s(failures), fault.retry_after_s or 0.0)
         clock.sleep(wait_s, stop)
+
+
+def aside(call: Callable[[], T], heed: Callable[[], None]) -> T:
+    """The result of a call that is not waited for longer than one wants to.
+
+    Args:
+        call: is made in a thread of its own, which goes on if nobody waits for it.
+        heed: is asked again and again meanwhile; raises to wait no longer.
+    """
+    made: list[T] = []
+    wrong: list[BaseException] = []
+
+    def make() -> None:
+        try:
+            made.append(call())
+        except BaseException as raised:  # noqa: BLE001 - raised again below
+            wrong.append(raised)
+
+    thread = threading.Thread(target=make, name="call-aside", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_TICK_S)
+        if thread.is_alive():
+            heed()
+    if wrong:
+        raise wrong[0]
+    return made[0]
+
+
+def promptly(call: Callable[[threading.Event], T], stop: threading.Event) -> T:
+    """The result of calls that a bill is made from, which nobody waits long for: 30 s of real time,
+    and 2 s of it once everything is being stopped.
+
+    Args:
+        call: makes them. It is given a stop of its own, for the bill of what was stopped is wanted
+            too: it is set once nobody waits any more.
+        stop: whether everything is being stopped.
+
+    Raises TimeoutError if it takes longer, and what the call raises.
+    """
+    over, begun = threading.Event(), time.monotonic()
+
+    def heed() -> None:
+        longest_s = _PROMPT_STOPPED_S if stop.is_set() else _PROMPT_S
+        if time.monotonic() - begun > longest_s:
+            over.set()
+            raise TimeoutError("no answer in time")
+
+    return aside(lambda: call(over), heed)

@@ -12,6 +12,7 @@ from typing import Generic, Protocol, TypeVar
 from dagster import (
     DagsterExecutionInterruptedError,
     Failure,
+    MetadataValue,
     PipesClient,
     PipesSession,
     open_pipes_session,
@@ -22,7 +23,7 @@ from dagster_pipes import PipesExtras
 from ascii_hydra.costs.bill import Bill, bill
 from ascii_hydra.engines import budget
 from ascii_hydra.engines.clock import Clock, SystemClock
-from ascii_hydra.engines.costing import Costing
+from ascii_hydra.engines.costing import BILL_KEY, Costing
 from ascii_hydra.engines.interrupts import deferred_interrupts
 from ascii_hydra.engines.pipes_folder import FolderContextInjector, FolderReader, PipesFolder
 from ascii_hydra.engines.pipes_run import Context
@@ -127,11 +128,15 @@ class CloudClient(PipesClient, ABC, Generic[R]):
             goes_on=shared is not None,
         ) as watch:
             if watch.reached:
-                raise Failure(watch.sentence(f"{request.step} was not begun"), allow_retries=False)
+                raise Failure(
+                    watch.sentence(f"{request.step} was not begun"),
+                    metadata={BILL_KEY: MetadataValue.json(Bill().as_json())},
+                    allow_retries=False,
+                )
             try:
                 return self._ran(context, request, extras, launch, watch.stop)
             except DagsterExecutionInterruptedError:
-                if stop.is_set() or not watch.reached:
+                if stop.is_set() or not (watch.reached or watch.fault):
                     raise
                 raise Failure(
                     watch.sentence(f"{request.step} was stopped"),

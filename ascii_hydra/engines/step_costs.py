@@ -18,18 +18,16 @@ from ascii_hydra.costs.ledger import Sample, record
 from ascii_hydra.costs.usage import Usage
 from ascii_hydra.engines import budget
 from ascii_hydra.engines.costing import BILL_KEY, Costing
-from ascii_hydra.engines.wording import money, money_of
+from ascii_hydra.engines.wording import exception_words, money, money_of, wasted_of
 from ascii_hydra.step.choices import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from ascii_hydra.engines.pipes_run import Context, Handle
 
 SHARED_KEY = "cost/shared_bill"
 """Of what the steps of a launch have shared, in the history of its last run: a bill as JSON."""
-# The bill without the last attempt, for a retry that takes over what that one has left running.
-_BEFORE_LAST_KEY = "cost/bill_before_last_attempt"
 ESTIMATED_KEY, VCPUS_KEY, MEMORY_KEY = "cost/estimated_usd", "cost/vcpus", "cost/memory_gib"
 
 
@@ -62,7 +60,6 @@ class StepCosts:
         self._say = say
         self._usages: list[Usage] = []
         self._told = False
-        self._took_over = False
 
     @cached_property
     def _step_key(self) -> str:
@@ -80,20 +77,13 @@ class StepCosts:
         self._usages = [replace(one, wasted=True) for one in self._usages]
         self.__dict__.pop("bill", None)
 
-    def takes_over(self) -> None:
-        """This try goes on with what the last attempt of the try before has left running, which
-        will be counted whole."""
-        self._took_over = True
-        self.__dict__.pop("bill", None)
-        self.__dict__.pop("_earlier", None)
-
     @cached_property
     def bill(self) -> Bill:
         """Of all attempts, those of Dagster's earlier tries in this run among them."""
-        return self._bill_of(self._usages)
-
-    def _bill_of(self, usages: Sequence[Usage]) -> Bill:
-        own = bill(usages, self._costing.prices)
+        try:
+            own = bill(self._usages, self._costing.prices)
+        except Exception as fault:  # noqa: BLE001 - it is named, and no reason for a step to fail
+            own = Bill(unpriced=(f"all of it, {unmade(fault)}",))
         return own if self._earlier is None else together([self._earlier, own])
 
     @cached_property
@@ -101,12 +91,15 @@ class StepCosts:
         """What this run's earlier tries at the step have cost: all of it was in vain."""
         if self._context.retry_number == 0:
             return None
-        told = told_costs(self._context.instance, self._context.run.run_id, self._step_key)
-        key = _BEFORE_LAST_KEY if self._took_over else BILL_KEY
-        known = None if told is None else bill_in(told, key)
+        try:
+            told = told_costs(self._context.instance, self._context.run.run_id, self._step_key)
+            known = None if told is None else bill_in(told)
+        except Exception as fault:  # noqa: BLE001 - it is named, and no reason for a step to fail
+            return Bill(unpriced=(f"earlier tries, {unmade(fault)}",))
         if known is None:
             return None
-        return replace(known, lines=tuple(replace(one, wasted=True) for one in known.lines))
+        lines = tuple(replace(one, wasted=True) for one in known.lines)
+        return replace(known, lines=lines, startup_s=0.0, run_s=0.0, tried_s=known.took_s)
 
     @property
     def _made(self) -> bool:
@@ -115,7 +108,7 @@ class StepCosts:
     def metadata(self) -> Handle:
         """The bill as Dagster's metadata: for the materialisation, or for the failure.
 
-        What is plotted is a float; `cost/usd` is lacking if anything has no price.
+        What is plotted is a float. Sums are lacking if anything has no price.
         """
         made, estimate = self.bill, self._costing.estimate
         told: Handle = {}
@@ -124,11 +117,11 @@ class StepCosts:
             told["cost/unpriced"] = MetadataValue.text("; ".join(made.unpriced))
         else:
             told["cost/usd"] = MetadataValue.float(made.usd)
-        for part in Part:
-            told[f"cost/{part.value}_usd"] = MetadataValue.float(made.of(part))
-        told["cost/wasted_usd"] = MetadataValue.float(made.wasted_usd)
-        told["cost/instance_hours"] = MetadataValue.float(float(made.instance_hours))
-        told["cost/dbu"] = MetadataValue.float(float(made.dbu))
+            for part in Part:
+                told[f"cost/{part.value}_usd"] = MetadataValue.float(made.of(part))
+            told["cost/wasted_usd"] = MetadataValue.float(made.wasted_usd)
+            told["cost/instance_hours"] = MetadataValue.float(float(made.instance_hours))
+            told["cost/dbu"] = MetadataValue.float(float(made.dbu))
         told["duration/startup_s"] = MetadataValue.float(float(made.startup_s))
         told["duration/run_s"] = MetadataValue.float(float(made.run_s))
         told["cost/is_estimate"] = MetadataValue.bool(made.estimated)
@@ -149,22 +142,28 @@ class StepCosts:
 
     def told(self) -> None:
         """The run of the step is over: put its bill into Dagster's history, tell people, and keep
-        the durations for later plans if it has made the asset. Only the first call counts."""
+        the durations for later plans if it has made the asset. Only the first call counts.
+
+        A step that has succeeded does not fail for it: what could not be done is logged.
+        """
         if self._told:
             return
         self._told = True
         line = self._line()
-        before = self._bill_of(self._usages[:-1]).as_json()
-        before_last: Handle = {_BEFORE_LAST_KEY: MetadataValue.json(before)}
-        self._context.instance.report_engine_event(
-            f"{self._step} {line}",
-            dagster_run=self._context.run,
-            engine_event_data=EngineEventData(metadata={**self.metadata(), **before_last}),
-            step_key=self._step_key,
-        )
+        try:
+            self._context.instance.report_engine_event(
+                f"{self._step} {line}",
+                dagster_run=self._context.run,
+                engine_event_data=EngineEventData(metadata=self.metadata()),
+                step_key=self._step_key,
+            )
+        except Exception as fault:  # noqa: BLE001 - of any storage that Dagster may have
+            self._context.log.error(
+                f"{self._step}: {line}. This could not be put into the run's history: {_of(fault)}"
+            )
         if self._engine is not Engine.pyspark:
             self._say(line)
-        if self._made:
+        if self._made and self._usages[-1].run_s > 0:  # else nobody knows how long it took
             self._recorded()
 
     def _line(self) -> str:
@@ -174,7 +173,7 @@ class StepCosts:
             notes.append(f"estimated {money(estimate.usd)}")
         if made.wasted_usd:
             whole = made.wasted_usd == made.known_usd
-            notes.append("all of it" if whole else f"{money(made.wasted_usd)} of it")
+            notes.append("all of it" if whole else f"{wasted_of(made)} of it")
             notes[-1] += " wasted"
         notes += list(dict.fromkeys(_reasons(made)))
         return f"cost {money_of(made)}" + (f" ({'; '.join(notes)})" if notes else "")
@@ -182,7 +181,7 @@ class StepCosts:
     def _recorded(self) -> None:
         """Keep this run's durations, by which later plans are made."""
         context, costing, made = self._context, self._costing, self.bill
-        if context.instance.is_ephemeral:
+        if context.instance.is_ephemeral or not made.run_s:  # not kept, or not known
             return
         estimate = costing.estimate
         sample = Sample(
@@ -195,7 +194,7 @@ class StepCosts:
             engine=self._engine.value,
             cluster=costing.cluster,
             vcpus=0.0 if estimate is None else estimate.vcpus,
-            startup_s=made.startup_s,
+            startup_s=made.startup_s if self._usages[-1].fresh else 0.0,
             run_s=made.run_s,
             usd=made.usd,
             estimated_usd=None if estimate is None else estimate.usd,
@@ -241,6 +240,15 @@ def told_costs(
             metadata = event.engine_event_data.metadata
             last = metadata if BILL_KEY in metadata else last
     return last
+
+
+def unmade(fault: Exception) -> str:
+    """Why a bill could not be made: a clause that follows of what."""
+    return f"whose bill could not be made ({_of(fault)})"
+
+
+def _of(fault: Exception) -> str:
+    return exception_words(type(fault).__name__, str(fault))
 
 
 def bill_in(metadata: Mapping[str, MetadataValue[Any]], key: str = BILL_KEY) -> Bill | None:

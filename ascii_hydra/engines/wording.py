@@ -6,7 +6,9 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ascii_hydra.costs.bill import Bill
+    from collections.abc import Sequence
+
+    from ascii_hydra.costs.bill import Bill, BillLine, Part
 
 _SHOWN = 400
 # Exceptions that tell of what has happened elsewhere, in their text: in the JVM, in a worker.
@@ -75,13 +77,37 @@ def money(usd: float) -> str:
     return f"${usd:.4f}" if usd >= 0.0001 else "<$0.0001"  # noqa: PLR2004
 
 
+def marked(usd: float, *, estimated: bool) -> str:
+    """An amount; `~` marks an estimate."""
+    return f"{'~' if estimated else ''}{money(usd)}"
+
+
 def money_of(bill: Bill) -> str:
     """What a bill comes to: `~` marks an estimate; `>` what is lacking something without a price,
     or `unpriced` if nothing of it has one."""
-    mark = "~" if bill.estimated else ""
     if bill.usd is not None:
-        return f"{mark}{money(bill.usd)}"
-    return f"> {mark}{money(bill.known_usd)}" if bill.known_usd else "unpriced"
+        return marked(bill.usd, estimated=bill.estimated)
+    known_usd = bill.known_usd
+    return f"> {marked(known_usd, estimated=bill.estimated)}" if known_usd else "unpriced"
+
+
+def part_of(bill: Bill, part: Part) -> str | None:
+    """What a part of a bill comes to; `~` marks an estimate. None if nobody knows: the bill lacks
+    something, and has no line of this part."""
+    lines = [one for one in bill.lines if one.part is part]
+    if not lines:
+        return None if bill.unpriced else money(0.0)
+    return marked(bill.of(part), estimated=_doubted(bill, lines))
+
+
+def wasted_of(bill: Bill) -> str:
+    """What of a bill is known to be wasted; `~` marks an estimate."""
+    lines = [one for one in bill.lines if one.wasted]
+    return marked(bill.wasted_usd, estimated=_doubted(bill, lines))
+
+
+def _doubted(bill: Bill, lines: Sequence[BillLine]) -> bool:
+    return bool(lines) and (bool(bill.assumed) or any(one.estimated for one in lines))
 
 
 def unreported(step: str, *, opened: bool, closed: bool) -> str | None:

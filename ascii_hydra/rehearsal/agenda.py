@@ -51,10 +51,10 @@ class Agenda:
         return self._clock.now() if self._happening is None else self._happening
 
     def after(self, seconds: float, action: Callable[[], None]) -> Appointment:
-        """Let something happen so many virtual seconds from now."""
+        """Let something happen so many virtual seconds from now; below 0, it happens at once and
+        its time is that past one."""
         with self.lock:
-            due = self.now() + max(0.0, seconds)
-            appointment = Appointment(due, next(self._numbers), action)
+            appointment = Appointment(self.now() + seconds, next(self._numbers), action)
             heapq.heappush(self._coming, appointment)
         self._woken.set()
         return appointment

@@ -6,6 +6,7 @@ Everything here happens under the agenda's lock; only the execution of a step do
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -216,22 +217,22 @@ class Cluster:
         execution = step.execution
         assert execution is not None
         with self._world.clock.real_pace():
+            begun = time.monotonic()
             report = execution.run()
             with self._world.agenda.moment():
-                self._executed(step, report)
+                self._executed(step, report, time.monotonic() - begun)
 
-    def _executed(self, step: Step, report: Report) -> None:
+    def _executed(self, step: Step, report: Report, took_s: float) -> None:
         step.execution, step.report = None, report
         if not step.active:  # the cluster has ended meanwhile
             self._write_logs(step)
             return
         minutes = self._world.config.step_minutes
         assert step.started is not None
-        left = 0.0
-        if minutes is not None and step.ending is None:
-            left = step.started + minutes * 60 - self._world.agenda.now()
-        if left > 0:
-            self.later(left, lambda: self._conclude(step))
+        if minutes is not None and step.ending is None and took_s < minutes * 60:
+            # It may be past: before this thread had begun, time may have leapt over it.
+            due = step.started + minutes * 60
+            self.later(due - self._world.agenda.now(), lambda: self._conclude(step))
         else:
             self._conclude(step)
 

@@ -83,9 +83,9 @@ class ComparedRow:
     def duration_s(self) -> float | None:
         """How long it took; None if that is not known.
 
-        Of a rehearsal: start-up and execution of its steps, as the cloud tells them; of a step that
-        was tried several times, those of the last try. The launcher's own seconds pass as many
-        times faster there as `rehearsal.speed` says, and would hide everything else.
+        Of a rehearsal: start-up and execution of every attempt at its steps, as the cloud tells
+        them. The launcher's own seconds pass as many times faster there as `rehearsal.speed` says,
+        and would hide everything else.
         """
         steps = self.outcome.steps
         if not self.outcome.virtual or self.outcome.ending is Ending.planned:
@@ -93,7 +93,7 @@ class ComparedRow:
         each = [
             one.duration_s
             if one.bill is None or one.engine == Engine.pyspark.value
-            else one.bill.startup_s + one.bill.run_s
+            else one.bill.took_s
             for one in steps
             if one.ending is not Ending.not_started
         ]
@@ -122,11 +122,10 @@ class ComparedRow:
 
     @property
     def startup_idle_share(self) -> float | None:
-        """The part of its cost that was spent before and after its steps executed."""
+        """The part of its cost that was spent before and after its steps executed; None if the
+        whole is not known."""
         whole = self.bill
-        if whole is None or not whole.known_usd:
-            return None
-        return whole.of(Part.startup_idle) / whole.known_usd
+        return None if whole is None else _ratio(whole.of(Part.startup_idle), whole.usd)
 
     @property
     def input_gb(self) -> float | None:
@@ -164,7 +163,8 @@ class ComparedRow:
     def as_data(self) -> dict[str, Any]:
         """Every figure, in plain types, for CSV and JSON."""
         one, whole = self.outcome, self.bill or Bill()
-        known = self.bill is not None
+        # Of a bill that lacks something nobody knows how much of which part that is.
+        whole_known = self.bill is not None and whole.usd is not None
         workers = self.workers or (None, None)
         dates = whole.price_dates or (None, None)
         return {
@@ -185,18 +185,18 @@ class ComparedRow:
             "elapsed_s": one.duration_s,
             "cost_usd": one.cost_usd,
             "cost_is_estimate": self.is_estimate,
-            "known_usd": whole.known_usd if known else None,
+            "known_usd": None if self.bill is None else whole.known_usd,
             "unpriced": "; ".join(whole.unpriced),
-            **{f"{part.value}_usd": whole.of(part) if known else None for part in Part},
-            "wasted_usd": whole.wasted_usd if known else None,
+            **{f"{part.value}_usd": whole.of(part) if whole_known else None for part in Part},
+            "wasted_usd": whole.wasted_usd if whole_known else None,
             "estimated_usd": self.estimated_usd,
             "estimate_error_pct": self.estimate_error_pct,
             "startup_idle_share": self.startup_idle_share,
             "input_gb": self.input_gb,
             "usd_per_gb": self.usd_per_gb,
-            "instance_hours": whole.instance_hours if known else None,
+            "instance_hours": whole.instance_hours if whole_known else None,
             "usd_per_node_hour": self.usd_per_node_hour,
-            "dbu": whole.dbu if known else None,
+            "dbu": whole.dbu if whole_known else None,
             "oldest_price": dates[0],
             "newest_price": dates[1],
             "standing": self.place,
@@ -242,10 +242,11 @@ def _never_ended(overrides: Iterable[str]) -> Outcome:
 def notes(rows: Sequence[ComparedRow]) -> Iterator[str]:
     """What a reader must know to compare these rows: sentences."""
     yield from _unequal(rows)
+    yield from _told_alike(rows)
     local = [one for one in rows if one.is_local and one.went_well]
     if local:
         yield (
-            f"not compared: {_named(local)} ran on this machine, whose sizes promise nothing of a"
+            f"not compared: {_named(local)} on this machine, whose sizes promise nothing of a"
             " cluster's, and whose time has no price."
         )
     works: dict[tuple[object, ...], list[ComparedRow]] = {}
@@ -276,7 +277,7 @@ def notes(rows: Sequence[ComparedRow]) -> Iterator[str]:
 
 
 def lacking(rows: Iterable[ComparedRow]) -> Mapping[int, str]:
-    """What has no price, by the number of the row."""
+    """What the cost of a row lacks, by its number: what has no price, or is not known."""
     return {
         one.number: "; ".join(one.bill.unpriced)
         for one in rows
@@ -286,22 +287,23 @@ def lacking(rows: Iterable[ComparedRow]) -> Mapping[int, str]:
 
 def _unequal(rows: Sequence[ComparedRow]) -> Iterator[str]:
     """Clusters of one size that are no equals."""
-    sizes: dict[str, list[ComparedRow]] = {}
-    for one in rows:
-        if one.workers is not None and not one.is_local:
-            sizes.setdefault(one.outcome.cluster, []).append(one)
-    for size, of_size in sizes.items():
-        kinds: list[tuple[tuple[float, float], list[ComparedRow]]] = []
-        for one in of_size:
-            assert one.workers is not None
-            like = next((rows for known, rows in kinds if _alike(known, one.workers)), None)
+    sizes: dict[str, list[tuple[tuple[float, float], list[str]]]] = {}
+    for row in rows:
+        for step in row.outcome.steps:
+            if step.ending is Ending.not_started or step.engine == Engine.pyspark.value:
+                continue
+            if not step.vcpus or not step.memory_gib:
+                continue
+            workers, kinds = (step.vcpus, step.memory_gib), sizes.setdefault(step.cluster, [])
+            like = next((names for known, names in kinds if _alike(known, workers)), None)
             if like is None:
-                kinds.append((one.workers, [one]))
-            else:
-                like.append(one)
+                kinds.append((workers, like := []))
+            if (name := f"#{row.number} {step.engine}") not in like:
+                like.append(name)
+    for size, kinds in sizes.items():
         if len(kinds) > 1:
             each = "; ".join(
-                f"{vcpus:g} vCPU and {memory_gib:g} GiB ({_named(members)})"
+                f"{vcpus:g} vCPU and {memory_gib:g} GiB ({', '.join(members)})"
                 for (vcpus, memory_gib), members in kinds
             )
             yield f"not equal: the workers of cluster={size} have {each}."
@@ -311,6 +313,22 @@ def _unequal(rows: Sequence[ComparedRow]) -> Iterator[str]:
             f"not equal: {_named(broken)} do not keep the promise of their size"
             " (cluster.keeps_promise=false)."
         )
+
+
+def _told_alike(rows: Sequence[ComparedRow]) -> Iterator[str]:
+    """Plans that cannot tell sizes apart: somebody told one duration for all of them."""
+    alike: dict[tuple[object, ...], list[ComparedRow]] = {}
+    for one in rows:
+        bills = [step.bill for step in one.outcome.steps]
+        if one.outcome.ending is Ending.planned and one.standing is not None and one.workers:
+            takes = tuple(bill.run_s for bill in bills if bill is not None)
+            alike.setdefault((one.work, one.engine, takes), []).append(one)
+    for group in alike.values():
+        if len({one.workers for one in group}) > 1:
+            yield (
+                f"sizes are not told apart: the same durations are expected of {_named(group)}"
+                " (expected_minutes counts on every size alike), so the smallest looks best."
+            )
 
 
 def _alike(one: tuple[float, float], other: tuple[float, float]) -> bool:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ascii_hydra.engines.wording import exception_words
 from ascii_hydra.outcome import Ending
 from ascii_hydra.report.compared_rows import ComparedRow, compared_rows, lacking
 from ascii_hydra.report.comparison_table import LEFT, overrides_text, remarks, table_columns
@@ -27,7 +28,7 @@ _STYLES = {
 # What a narrow terminal keeps, the most needed first.
 _BY_NEED = (
     *("#", "engine", "cluster", "ending", "duration", "cost", "front", "overrides", "estimated"),
-    *("wasted", "start-up", "$/node-h", "workers", "$/GB", "GB read"),
+    *("wasted", "start-up", "$/node-h", "workers", "$/GB", "read"),
 )
 _BAR = r"\|"
 
@@ -46,10 +47,14 @@ def compared(folder: Path, console: Console | None = None) -> bool:
     rows = compared_rows(swept_rows(folder))
     console = console or wide_console()
     columns = table_columns(rows)
+    written = _written(folder, rows, columns)
     shown = _fitting(columns, console.width)
     _show(rows, {name: columns[name] for name in shown}, console)
     hidden = [name for name in columns if name not in shown]
-    written = _written(folder, rows, columns)
+    pictured, undrawn = _pictured(folder, rows, columns)
+    written += pictured
+    if undrawn is not None:
+        console.print(undrawn, markup=False, highlight=False, soft_wrap=True)
     more = f" (there too: {', '.join(hidden)})" if hidden else ""
     kinds = ", ".join(f".{path.suffix[1:]}" for path in written[1:])
     console.print(
@@ -106,29 +111,39 @@ def _show(
 def _written(
     folder: Path, rows: Sequence[ComparedRow], columns: Mapping[str, Sequence[str]]
 ) -> list[Path]:
-    from ascii_hydra.report.chart import charted
-    from ascii_hydra.report.page import page
-
+    """What needs nothing but the figures."""
     folder.mkdir(parents=True, exist_ok=True)
     data = [one.as_data() for one in rows]
-    drawn = charted(rows)
-    texts = {
-        "md": markdown(rows, columns),
-        "json": json.dumps(data, indent=2) + "\n",
-        "html": page(folder, rows, columns, None if drawn is None else drawn.for_page),
-    }
-    if drawn is not None:
-        texts["svg"] = drawn.svg
-    paths = []
-    for suffix, text in texts.items():
-        paths.append(folder / f"comparison.{suffix}")
-        paths[-1].write_text(text, encoding="utf-8")
-    paths.insert(1, folder / "comparison.csv")
+    paths = [folder / f"comparison.{suffix}" for suffix in ("md", "csv", "json")]
+    paths[0].write_text(markdown(rows, columns), encoding="utf-8")
     with paths[1].open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, data[0] if data else ["row"])
         table.writeheader()
         table.writerows(data)
+    paths[2].write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     return paths
+
+
+def _pictured(
+    folder: Path, rows: Sequence[ComparedRow], columns: Mapping[str, Sequence[str]]
+) -> tuple[list[Path], str | None]:
+    """The page and the chart, and why there is no chart, if it could not be drawn."""
+    from ascii_hydra.report.chart import charted
+    from ascii_hydra.report.page import page
+
+    drawn = undrawn = None
+    try:
+        drawn = charted(rows)
+    except Exception as fault:  # noqa: BLE001 - it is told; the sweep has been paid for
+        why = exception_words(type(fault).__name__, str(fault))
+        undrawn = f"The chart could not be drawn: {why}"
+    element = None if drawn is None else drawn.for_page
+    paths = [folder / "comparison.html"]
+    paths[0].write_text(page(folder, rows, columns, element, undrawn), encoding="utf-8")
+    if drawn is not None:
+        paths.append(folder / "comparison.svg")
+        paths[1].write_text(drawn.svg, encoding="utf-8")
+    return paths, undrawn
 
 
 def markdown(rows: Sequence[ComparedRow], columns: Mapping[str, Sequence[str]]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from ascii_hydra.costs.frontier import Standing
-from ascii_hydra.engines.wording import money, money_of
+from ascii_hydra.engines.wording import marked, money, money_of, wasted_of
 from ascii_hydra.outcome import Ending
 from ascii_hydra.report.compared_rows import ComparedRow, lacking, notes
 from ascii_hydra.report.plan_costs import duration_text
@@ -24,16 +24,16 @@ def table_columns(rows: Sequence[ComparedRow]) -> dict[str, list[str]]:
         "#": lambda row: str(row.number),
         "engine": lambda row: row.engine,
         "cluster": lambda row: row.outcome.cluster,
-        "ending": _ending,
-        "duration": lambda row: _duration(row, marked=row.outcome.virtual and not all_virtual),
         "cost": cost_text,
+        "duration": lambda row: _duration(row, virtual=row.outcome.virtual and not all_virtual),
         "front": front_text,
+        "ending": _ending,
         "estimated": _estimated,
-        "wasted": lambda row: money(row.bill.wasted_usd) if row.bill and row.bill.lines else "",
-        "start-up": lambda row: _percent(row.startup_idle_share),
-        "$/node-h": lambda row: _money(row.usd_per_node_hour),
-        "GB read": lambda row: "" if row.input_gb is None else f"{row.input_gb:.3g}",
-        "$/GB": lambda row: _money(row.usd_per_gb),
+        "wasted": _wasted,
+        "start-up": _startup,
+        "$/node-h": lambda row: _money(row, row.usd_per_node_hour),
+        "read": lambda row: "" if row.input_gb is None else _size(row.input_gb),
+        "$/GB": lambda row: "" if (row.input_gb or 0.0) < 1 else _money(row, row.usd_per_gb),
         "workers": _workers,
         "overrides": lambda row: overrides_text(row, own=("engine", "cluster")),
     }
@@ -53,8 +53,14 @@ def remarks(rows: Sequence[ComparedRow]) -> Iterator[str]:
             yield f"#{one.number} {one.outcome.ending.value}: {one.reason}"
         if one.outcome.resumed_from is not None:
             yield f"#{one.number} was taken over from {nearby(one.outcome.resumed_from)}"
+    alike: dict[str, list[str]] = {}
     for number, what in lacking(rows).items():
-        yield f"#{number} lacks the price of: {what}"
+        alike.setdefault(what, []).append(f"#{number}")
+    for what, numbers in alike.items():
+        yield f"{', '.join(numbers)}: the cost lacks {what}"
+    planned = [step for one in rows for step in one.outcome.steps if step.ending is Ending.planned]
+    if any(one.duration_s is None for one in planned):
+        yield "Tell a duration by pipeline.steps.STEP.expected_minutes, or run the step once."
     if any(one.standing is not None for one in rows):
         yield (
             "front: no other row beats it in cost or time without losing in the other; per hour:"
@@ -127,11 +133,11 @@ def _ending(row: ComparedRow) -> str:
     return f"{row.outcome.ending.value}{' (resumed)' if row.outcome.resumed_from else ''}"
 
 
-def _duration(row: ComparedRow, *, marked: bool) -> str:
+def _duration(row: ComparedRow, *, virtual: bool) -> str:
     if row.duration_s is None:
         return ""
     planned = "~" if row.outcome.ending is Ending.planned else ""
-    return f"{planned}{duration_text(row.duration_s)}{' virtual' if marked else ''}"
+    return f"{planned}{duration_text(row.duration_s)}{' virtual' if virtual else ''}"
 
 
 def _estimated(row: ComparedRow) -> str:
@@ -141,9 +147,26 @@ def _estimated(row: ComparedRow) -> str:
     return f"~{money(row.estimated_usd)}{'' if error is None else f' ({round(error):+d} %)'}"
 
 
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share:.0%}"
+def _wasted(row: ComparedRow) -> str:
+    whole = row.bill
+    if whole is None or not whole.lines:
+        return ""
+    if whole.usd is None:
+        return f"> {wasted_of(whole)}" if whole.wasted_usd else ""
+    return wasted_of(whole)
 
 
-def _money(usd: float | None) -> str:
-    return "" if usd is None else money(usd)
+def _startup(row: ComparedRow) -> str:
+    share = row.startup_idle_share
+    return "" if share is None else f"{'~' if row.is_estimate else ''}{share:.0%}"
+
+
+def _money(row: ComparedRow, usd: float | None) -> str:
+    return "" if usd is None else marked(usd, estimated=row.is_estimate)
+
+
+def _size(gb: float) -> str:
+    for unit, factor in (("GB", 1.0), ("MB", 1e3), ("kB", 1e6)):
+        if gb * factor >= 1:
+            return f"{gb * factor:.3g} {unit}"
+    return f"{gb * 1e9:.0f} B"

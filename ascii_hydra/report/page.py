@@ -9,8 +9,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ascii_hydra.costs.bill import Bill, BillLine, Part
-from ascii_hydra.engines.wording import money, money_of
-from ascii_hydra.outcome import Outcome
+from ascii_hydra.engines.wording import money, money_of, part_of
+from ascii_hydra.outcome import Ending, Outcome
 from ascii_hydra.report.compared_rows import ComparedRow
 from ascii_hydra.report.comparison_table import LEFT, cost_text, overrides_text, remarks
 from ascii_hydra.report.progress import nearby
@@ -26,12 +26,14 @@ _PARTS = {
 
 @dataclass(frozen=True)
 class _Account:
-    """The bill of a step, or of what steps shared, as the page shows it."""
+    """The bill of a step, or of what steps shared, as the page shows it; `doubted` if all of its
+    quantities are estimates."""
 
     name: str
     total: str
     error: str | None
     bill: Bill
+    doubted: bool
 
 
 def page(
@@ -39,6 +41,7 @@ def page(
     rows: Sequence[ComparedRow],
     columns: Mapping[str, Sequence[str]],
     drawing: str | None,
+    undrawn: str | None = None,
 ) -> str:
     """The page as text.
 
@@ -46,6 +49,7 @@ def page(
         folder: the sweep's.
         rows, columns: the table.
         drawing: the chart as an SVG element; None if there is none.
+        undrawn: why not, if it could not be drawn.
     """
     environment = Environment(
         loader=PackageLoader("ascii_hydra.report"),
@@ -57,6 +61,9 @@ def page(
     environment.filters |= {"money": money, "quantity": _quantity, "part": _PARTS.__getitem__}
     return environment.get_template(_TEMPLATE).render(
         title=f"Comparison of {len(rows)} {'row' if len(rows) == 1 else 'rows'}",
+        works="; ".join(
+            dict.fromkeys(f"{o.pipeline}, {o.mode}" for o in (r.outcome for r in rows))
+        ),
         folder=nearby(str(folder)),
         headings=list(columns),
         left=LEFT,
@@ -67,35 +74,50 @@ def page(
                 "dominated": one.standing is not None and not one.standing.on_front,
                 "overrides": overrides_text(one),
                 "cost": cost_text(one) or "cost not known",
-                "parts": _parts(one.bill),
+                "parts": _parts(one),
                 "accounts": list(_accounts(one.outcome)),
             }
             for index, one in enumerate(rows)
         ],
         remarks=list(remarks(rows)),
         drawing=drawing,
-        undrawn=None if drawing else "No row has both a cost and a duration to be compared by.",
+        undrawn=undrawn or "No row has both a cost and a duration to be compared by.",
     )
 
 
-def _parts(bill: Bill | None) -> list[tuple[str, str, str]]:
-    """Each part of a bill by name, amount and share."""
+def _parts(row: ComparedRow) -> list[tuple[str, str]]:
+    """Each part of a bill by name and amount, with its share of a whole that is known."""
+    bill, found = row.bill, []
     if bill is None or not bill.known_usd:
         return []
-    return [
-        (name, money(bill.of(part)), f"{bill.of(part) / bill.known_usd:.0%}")
-        for part, name in _PARTS.items()
-    ]
+    planned = row.outcome.ending is Ending.planned
+    for part, name in _PARTS.items():
+        amount = part_of(bill, part)
+        if amount is not None:
+            share = "" if bill.usd is None else f" ({bill.of(part) / bill.usd:.0%})"
+            found.append((name, f"{_marked(amount, planned and bill.of(part) > 0)}{share}"))
+    return found
+
+
+def _marked(amount: str, estimated: bool) -> str:
+    return amount if not estimated or "~" in amount else amount.replace("$", "~$", 1)
 
 
 def _accounts(outcome: Outcome) -> Iterator[_Account]:
+    planned = outcome.ending is Ending.planned
     for step in outcome.steps:
         where = "" if step.partition is None else f" [{step.partition}]"
         name = f"{step.step}{where} on {step.engine} {step.cluster}: {step.ending.value}"
-        total = "cost not known" if step.bill is None else money_of(step.bill)
-        yield _Account(name, total, step.error, step.bill or Bill())
+        yield _account(name, step.bill, step.error, planned)
     if outcome.shared is not None:
-        yield _Account("shared by steps", money_of(outcome.shared), None, outcome.shared)
+        yield _account("besides the steps", outcome.shared, None, planned)
+
+
+def _account(name: str, bill: Bill | None, error: str | None, planned: bool) -> _Account:
+    if bill is None:
+        return _Account(name, "cost not known", error, Bill(), doubted=planned)
+    total = _marked(money_of(bill), planned and bill.known_usd > 0)
+    return _Account(name, total, error, bill, doubted=planned or bool(bill.assumed))
 
 
 def _quantity(line: BillLine) -> str:

@@ -17,7 +17,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from ascii_hydra.costs.bill import Bill, Part, together
-from ascii_hydra.engines.wording import money, money_of
+from ascii_hydra.engines.wording import marked, money, money_of, part_of, wasted_of
 from ascii_hydra.outcome import Ending, Outcome, StepOutcome
 
 _COLOURS = {
@@ -245,18 +245,22 @@ def cost_lines(outcome: Outcome) -> Iterator[str]:
     `~` marks an estimate, `>` a cost that lacks something without a price.
     """
     whole = outcome.bill
+    begun = [one for one in outcome.steps if one.ending is not Ending.not_started]
+    if whole is None and begun and outcome.ending is not Ending.planned:
+        yield f"cost not known: nothing is told of {', '.join(one.step for one in begun)}"
     if whole is None or not (whole.lines or whole.unpriced):
         return
-    parts = [f"{one.value.replace('_', ' and ')} {money(whole.of(one))}" for one in Part]
-    yield f"cost {money_of(whole)}: {', '.join(parts)}"
-    expected = [one.estimated_usd for one in outcome.steps if one.ending is not Ending.not_started]
+    shown = {one.value.replace("_", " and "): part_of(whole, one) for one in Part}
+    parts = ", ".join(f"{name} {amount}" for name, amount in shown.items() if amount is not None)
+    yield f"cost {money_of(whole)}{': ' if parts else ''}{parts}"
+    expected = [one.estimated_usd for one in begun]
     known = [one for one in expected if one is not None]
     if known and len(known) == len(expected):
         yield f"  {money(sum(known))} was estimated for these steps before"
     if outcome.shared is not None:
         yield f"  {money_of(outcome.shared)} of it for what the steps shared, besides them"
     if whole.wasted_usd:
-        yield f"  {money(whole.wasted_usd)} of it wasted: on attempts that made nothing"
+        yield f"  {wasted_of(whole)} of it wasted: on attempts that made nothing"
     for clause in whole.unpriced:
         yield f"  without a price: {clause}"
     for clause in whole.assumed:
@@ -266,10 +270,11 @@ def cost_lines(outcome: Outcome) -> Iterator[str]:
 def _cost(steps: Iterable[StepOutcome]) -> str:
     bills = [one.bill for one in steps]
     known = [one for one in bills if one is not None]
+    whole = together(known)
     if None not in bills:
-        return money_of(together(known))
-    usd = sum(one.known_usd for one in known)
-    return f"> {money(usd)}" if usd else "-"
+        return money_of(whole)
+    usd = whole.known_usd
+    return f"> {marked(usd, estimated=whole.estimated)}" if usd else "-"
 
 
 def _shared(steps: Sequence[StepOutcome]) -> str:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -15,6 +16,7 @@ from ascii_hydra.config.settle import Settings
 from ascii_hydra.outcome import Ending, Outcome
 
 ROWS_FILE = "rows.json"
+_OF_THE_COST = ("launch.reuse_cluster", "prices.tier", "prices.folder", "prices.discounts")
 
 
 @dataclass(frozen=True)
@@ -87,24 +89,24 @@ def earlier_rows(resume: str) -> list[SweptRow]:
 def taken_over(earlier: Iterable[SweptRow], settings: Settings) -> Outcome | None:
     """The outcome of the row among `earlier_rows` that did what these settings say, or None.
 
-    The digest names what is done. Whom a cluster serves is not in it, but changes the cost.
+    The digest names what is done. Whom a cluster serves and whose prices count are not in it, but
+    change what it costs.
     """
-    reuse = settings.config.launch.reuse_cluster.value
+    wanted = _costly(OmegaConf.create(settings.yaml))
     for one in earlier:
         assert one.outcome is not None
         assert one.folder is not None
-        if one.outcome.digest == settings.digest and _reused(one.folder) == reuse:
+        settled = one.folder / "settled.yaml"
+        if one.outcome.digest != settings.digest or not settled.is_file():
+            continue
+        if _costly(OmegaConf.load(settled)) == wanted:
             return replace(one.outcome, resumed_from=one.outcome.resumed_from or str(one.folder))
     return None
 
 
-def _reused(folder: Path) -> object:
-    """`launch.reuse_cluster` of a row; None if that is not known."""
-    settled = folder / "settled.yaml"
-    if not settled.is_file():
-        return None
-    known = OmegaConf.select(OmegaConf.load(settled), "launch.reuse_cluster")
-    return None if known is None else str(known)
+def _costly(settled: Any) -> list[Any]:
+    """What a settled configuration says, beside what is done, that changes the cost."""
+    return [OmegaConf.select(settled, key) for key in _OF_THE_COST]
 
 
 def _outcome(folder: Path | None) -> Outcome | None:

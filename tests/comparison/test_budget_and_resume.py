@@ -230,11 +230,74 @@ def test_what_is_taken_over(tmp_path: Path) -> None:
     assert again is not None
     assert again.resumed_from == "where_it_ran"
     # How it is launched and told is not what is done, but who shares a cluster changes its cost.
-    told = settled("cluster=small", "launch.budget_usd=7", "prices.tier=enterprise")
+    told = settled("cluster=small", "launch.budget_usd=7", "plan.format=json")
     assert taken_over(earlier, told) is not None
     shared = settled("cluster=small", "launch.reuse_cluster=run")
     assert shared.digest == small.digest
     assert taken_over(earlier, shared) is None
+
+
+def test_a_bill_of_other_prices_is_not_taken_over(tmp_path: Path) -> None:
+    dearer = settled("prices.tier=enterprise")
+    plain = settled()
+    assert dearer.digest == plain.digest
+    written_rows(tmp_path, [["prices.tier=premium"], ["prices.tier=enterprise"]])
+    rows = [
+        a_row(tmp_path, number, one, Ending.succeeded) for number, one in enumerate((plain, dearer))
+    ]
+    earlier = earlier_rows(str(tmp_path))
+    for one, folder in zip((plain, dearer), rows, strict=True):
+        taken = taken_over(earlier, one)
+        assert taken is not None
+        assert taken.resumed_from == str(folder)
+    for other in ("prices.discounts.ec2_pct=12", "prices.folder=/elsewhere"):
+        assert taken_over(earlier, settled(other)) is None
+    # Whom a refresh asks changes no bill.
+    assert taken_over(earlier, settled("prices.warehouse_id=0123456789abcdef")) is not None
+
+
+def test_after_a_row_that_broke_no_other_is_begun_if_there_is_a_budget(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A fault of ours, after a step may have been paid for."""
+    broken = (
+        "import ascii_hydra.assets.launch as launch\n"
+        "def launched(*_, **__):\n"
+        "    raise RuntimeError('a fault of ours')\n"
+        "launch.launched = launched\n"
+        "from ascii_hydra.cli import main\n"
+        "main()\n"
+    )
+    words = [
+        *quick_steps(tmp_path),
+        f"mode.output_root={tmp_path}/data",
+        "launch.on_failure=continue",
+    ]
+    for budget, second in (("5", "not started"), ("null", "failed")):
+        folder = tmp_path / budget
+        ended = subprocess.run(
+            [
+                *(sys.executable, "-c", broken, "-m", *words, f"hydra.sweep.dir={folder}"),
+                *("pipeline.steps.step_1.parameters.seed=1,2", f"launch.budget_usd={budget}"),
+            ],
+            cwd=tmp_path,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert ended.returncode == 1, ended.stdout + ended.stderr
+        rows = compared_json(folder)
+        assert [one["ending"] for one in rows] == ["failed", second], ended.stdout + ended.stderr
+        assert rows[0]["error"] == "RuntimeError: a fault of ours"
+        assert (rows[0]["cost_usd"], rows[0]["known_usd"]) == (None, 0.0)
+        assert "#0: the cost lacks what it had cost when it broke" in ended.stdout.replace(
+            ", #1", ""
+        )
+        if budget == "5":
+            assert rows[1]["error"].startswith("an earlier row broke, and what it has cost")
 
 
 def test_what_cannot_be_resumed(command_line: CommandLine, tmp_path: Path) -> None:

@@ -53,6 +53,20 @@ def test_labels_overlap_nothing_and_axes_begin_at_zero(points: list[tuple[float,
         assert not [box for box in boxes if box.contains(x, y)]
 
 
+def test_dominated_points_are_grey_and_those_of_the_front_are_not() -> None:
+    figure = chart(dots_of([(10, 9), (20, 4), (21, 8), (60, 3)]), "webgraph, full")
+    (axes,) = figure.axes
+    colours = [one.get_markeredgecolor() for one in axes.lines[1:]]
+    assert colours == ["#0072b2", "#d55e00", "#8f8f8f", "#0072b2"]
+    # Of a full one, its inside too.
+    assert axes.lines[2].get_markerfacecolor() == "#d55e00"
+    full = dots_of([(1, 1), (2, 2)])
+    (axes,) = chart(full, "two").figure.axes
+    assert axes.lines[2].get_markerfacecolor() == "#8f8f8f"
+    sizes = [one.get_markersize() for one in axes.lines[1:]]
+    assert sizes[0] > sizes[1]
+
+
 def test_what_is_in_it() -> None:
     figure = chart(dots_of([(10, 9), (20, 4), (21, 8), (60, 3)]), "webgraph, full")
     (axes,) = figure.axes

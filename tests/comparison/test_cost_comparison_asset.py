@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -100,11 +101,13 @@ def test_the_matrix(instance: dg.DagsterInstance) -> None:
     assert rows[5].startswith("| full | databricks | large | incomplete: $0.10 so far |")
     assert rows[5].endswith("| not compared | lacking second |")
     # Plotted over time.
-    assert told["cost_usd/emr_small/full"] == pytest.approx(10.0)
-    assert told["duration_s/emr_large/full"] == pytest.approx(4 * 3600)
-    assert type(told["cost_usd/emr_small/full"]) is float
-    assert "cost_usd/databricks_large/full" not in told
-    picture = str(told["chart/full"])
+    assert told["cost_usd emr small, full"] == pytest.approx(10.0)
+    assert told["duration_s emr large, full"] == pytest.approx(4 * 3600)
+    assert type(told["cost_usd emr small, full"]) is float
+    assert "cost_usd databricks large, full" not in told
+    # No word of a key is wider than the UI's column.
+    assert max(len(word) for key in told for word in key.split()) < 30
+    picture = str(told["chart full"])
     assert picture.startswith("![cost and time](data:image/png;base64,")
     data = picture.partition("base64,")[2].removesuffix(")")
     assert base64.b64decode(data).startswith(b"\x89PNG")
@@ -146,12 +149,23 @@ def test_other_modes_are_compared_apart_and_this_machine_with_nothing(
     for step in KEYS:
         made(instance, step, taking(0.01, 0.1), endpoint="rehearsal", cluster="large")
     told = reported(instance)
-    assert {"chart/full", "chart/full_rehearsed", "cost_usd/emr_large/full_rehearsed"} <= set(told)
+    wanted = {"chart full", "chart full, rehearsed", "cost_usd emr large, full, rehearsed"}
+    assert wanted <= set(told)
     text = str(told["comparison"])
     assert "| full, rehearsed | emr | large | $0.02 | 12 min | 20 min | cheapest | 2 |" in text
     assert text.count("cheapest") == 3
     assert "> $2.00" in text
     assert "no price for serverless DBU" in text
+
+
+def test_what_failed_attempts_took_counts(instance: dg.DagsterInstance) -> None:
+    for step in KEYS:
+        made(instance, step, replace(taking(5.0, 4), tried_s=3600.0))
+        made(instance, step, taking(6.0, 4.5), cluster="large")
+    found = {one.combination.cluster: one for one in comparison(instance, KEYS)}
+    assert found["small"].duration_s == pytest.approx(10 * 3600)
+    assert found["large"].standing is not None
+    assert found["large"].standing.on_front
 
 
 def test_without_any_history(instance: dg.DagsterInstance) -> None:

@@ -139,6 +139,11 @@ def errors(*problems: str) -> str:
             id="11_misspelt_key_of_a_block",
         ),
         pytest.param(
+            ["prices.folder=no/such"],
+            "prices.folder=no/such: is no folder; action=refresh_prices makes and fills it.\n",
+            id="25_mistyped_folder_of_prices",
+        ),
+        pytest.param(
             ["launch.budget_usd=-5"],
             "launch.budget_usd=-5: must be from 0 to 1,000,000.\n",
             id="24_negative_budget",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from ascii_hydra.costs.bill import Bill, Part, together
 from ascii_hydra.engines.emr.shared import close_shared
-from ascii_hydra.engines.step_costs import _BEFORE_LAST_KEY
 from tests.costs_emr.conftest import (
     EMR_M5_XLARGE,
     M5_XLARGE,
@@ -38,19 +38,20 @@ def near(usd: float, share: float = 1e-4):
 @pytest.mark.parametrize("hours", [0.35, 9.99, 0.27, 0.43, 10.49, 0.94, 0.23])
 def test_the_durations_of_the_paper_cost_what_they_do_by_hand(bench, cloud, hours):
     """The EMR rows of arXiv 2408.11635's table of costs, on a primary and a core node."""
-    cloud.behave(step_minutes=hours * 60, speed=FAST)
+    whole_h, nodes = STARTUP_H + hours, 2
+    # In three seconds each, of which other work on this machine may take some milliseconds.
+    cloud.behave(step_minutes=hours * 60, speed=whole_h * 3600 / 3)
     ended = costed(bench, bench.request("paper", timeout_s=40_000.0, poll_s=300.0))
-    whole_h = STARTUP_H + hours
-    nodes = 2
-    assert ended.bill.usd == near(nodes * (NODE * whole_h + gp3(15, whole_h)))
-    assert ended.bill.of(Part.compute) == near(nodes * M5_XLARGE * hours)
-    assert ended.bill.of(Part.platform) == near(nodes * EMR_M5_XLARGE * hours)
-    assert ended.bill.of(Part.storage) == near(nodes * gp3(15, hours))
-    startup = nodes * (NODE * STARTUP_H + gp3(15, STARTUP_H))
-    assert ended.bill.of(Part.startup_idle) == near(startup)
-    assert ended.bill.instance_hours == near(nodes * whole_h)
-    assert (ended.bill.startup_s, ended.bill.run_s) == near((210.0, hours * 3600))
-    assert not ended.bill.estimated
+
+    def by_hand(hourly: float, hours: float) -> Any:
+        return pytest.approx(nodes * hourly * hours, abs=0.01 * nodes * hourly * whole_h)
+
+    assert ended.bill.usd == by_hand(NODE + gp3(15, 1), whole_h)
+    assert ended.bill.of(Part.compute) == by_hand(M5_XLARGE, hours)
+    assert ended.bill.of(Part.platform) == by_hand(EMR_M5_XLARGE, hours)
+    assert ended.bill.of(Part.storage) == by_hand(gp3(15, 1), hours)
+    assert ended.bill.of(Part.startup_idle) == by_hand(NODE + gp3(15, 1), STARTUP_H)
+    assert ended.bill.instance_hours == by_hand(1.0, whole_h)
 
 
 def test_the_smallest_cluster(bench, cloud):
@@ -245,6 +246,9 @@ def test_what_has_no_price_is_named_and_not_zero(bench, cloud):
     assert ended.bill.usd is None
     assert "cost/usd" not in ended.made
     assert ended.made["cost/known_usd"].value > NODE
+    # Of its storage only the root volume has a price; no sum is told that lacks something.
+    sums = {"cost/storage_usd", "cost/compute_usd", "cost/dbu", "cost/wasted_usd"}
+    assert not sums & set(ended.made)
     assert "EBS io2" in ended.made["cost/unpriced"].value
     assert any("cost > $0.2" in line for line in bench.told)
 
@@ -259,5 +263,5 @@ def test_a_materialisation_is_plotted(bench, cloud):
         *("duration/startup_s", "duration/run_s"),
     }
     assert ended.made["cost/price_date"].value == "2019 to 2026-07-20"
-    told = {key: one for key, one in ended.told[0].items() if key != _BEFORE_LAST_KEY}
+    told = dict(ended.told[0])
     assert told == {key: one for key, one in ended.made.items() if key in told}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
-from ascii_hydra.engines import budget
+from ascii_hydra.costs.bill import Bill, BillLine, Part
+from ascii_hydra.engines import budget, cloud_client
+from ascii_hydra.engines.step_costs import bill_in
 from tests.costs_emr.conftest import NODE, costed, gp3, in_thread, with_budget
 from tests.waiting import until
 
@@ -55,6 +58,7 @@ def test_the_next_step_of_the_launch_is_not_begun(bench, cloud):
     second = costed(bench, with_budget(bench.request("second"), HOUR_USD / 4), client)
     assert "second was not begun" in second.failed.description
     assert second.told == []
+    assert bill_in(second.failed.metadata) == Bill()  # it has cost nothing, and says so
     assert cloud.calls("RunJobFlow") == 1
 
 
@@ -120,4 +124,59 @@ def test_an_interrupt_stays_an_interrupt(bench, cloud):
         stop.set()
     (event,) = [one for one in ended[0].result.all_events if one.is_step_failure]
     assert event.step_failure_data.user_failure_data is None
+    assert cloud.alive() == []
+
+
+class SlowClock:
+    """Real time, that the watch learns late, as over HTTP: once `asked` is set, it is asking."""
+
+    def __init__(self) -> None:
+        self.slow, self.asked = threading.Event(), threading.Event()
+
+    def now(self) -> float:
+        if self.slow.is_set() and threading.current_thread().name == "budget":
+            self.asked.set()
+            time.sleep(0.2)
+        return time.time()
+
+    def sleep(self, seconds: float, stop: threading.Event) -> None:
+        stop.wait(min(seconds, 0.05))
+
+
+def test_an_attempt_that_ends_while_the_watch_looks_does_not_end_the_watch():
+    def planned(elapsed_s: float) -> Bill:
+        return Bill((BillLine(Part.compute, "x", elapsed_s, "s", 10.0, "a source", "2026"),))
+
+    clock, stop = SlowClock(), threading.Event()
+    with budget.watched(
+        "raced", "step", 6.0, planned=planned, clock=clock, stop=stop, say=print
+    ) as watch:
+        budget.begun()
+        until(lambda: clock.slow.set() or clock.asked.is_set())
+        budget.settled(1.0)
+        time.sleep(0.3)
+        clock.slow.clear()
+        assert not watch.stop.is_set()
+        budget.begun()  # on a second cluster
+        until(watch.stop.is_set, 5)
+        assert watch.reached
+    budget.forget("raced")
+
+
+def test_a_step_whose_money_cannot_be_watched_any_more_is_stopped(bench, cloud, monkeypatch):
+    cloud.behave(speed=200.0, provisioning_seconds=1800)
+    real = cloud_client.planned_usage
+
+    def odd(request, startup_s, run_s):
+        if bench.told:  # it has been submitted
+            raise KeyError("m5.xlarge")
+        return real(request, startup_s, run_s)
+
+    monkeypatch.setattr(cloud_client, "planned_usage", odd)
+    request = with_budget(bench.request("blind", start_timeout_s=40_000.0), 5.0)
+    ended = costed(bench, request, bench.client(launch_id="blind"))
+    assert not ended.result.success
+    told = ended.failed.description
+    assert told.startswith("launch.budget_usd=5: blind was stopped, because what it costs cannot")
+    assert "KeyError: 'm5.xlarge'" in told
     assert cloud.alive() == []

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ascii_hydra.databricks.workspace import Workspace, workspace_client
-from ascii_hydra.engines.calls import CallFault, repeated
+from ascii_hydra.engines.calls import CallFault, aside, repeated
 from ascii_hydra.engines.clock import Clock
 from ascii_hydra.engines.databricks_errors import (
     DATABRICKS_FAULTS,
@@ -270,33 +270,6 @@ def _logging_in(call: Callable[[], T], stop: threading.Event) -> T:
     """The result of a call that is deaf to any stop: the SDK repeats its questions about the
     workspace for up to 5 min, and a service of tokens may not answer."""
     return aside(lambda: _logged_in(call), lambda: _heed(stop))
-
-
-def aside(call: Callable[[], T], heed: Callable[[], None]) -> T:
-    """The result of a call that is not waited for longer than one wants to.
-
-    Args:
-        call: is made in a thread of its own, which goes on if nobody waits for it.
-        heed: is asked again and again meanwhile; raises to wait no longer.
-    """
-    made: list[T] = []
-    wrong: list[BaseException] = []
-
-    def make() -> None:
-        try:
-            made.append(call())
-        except BaseException as raised:  # noqa: BLE001 - raised again below
-            wrong.append(raised)
-
-    thread = threading.Thread(target=make, name="databricks-aside", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(_TICK_S)
-        if thread.is_alive():
-            heed()
-    if wrong:
-        raise wrong[0]
-    return made[0]
 
 
 def _heed(stop: threading.Event) -> None:

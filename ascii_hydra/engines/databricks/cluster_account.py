@@ -6,12 +6,12 @@ A terminated cluster is told without its nodes, so they are looked at while it l
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ascii_hydra.engines.databricks.api import Databricks, aside
+from ascii_hydra.engines.calls import promptly
+from ascii_hydra.engines.databricks.api import Databricks
 from ascii_hydra.engines.databricks.states import Stage, cluster_id_of, task_of, work_of
 from ascii_hydra.engines.databricks.watcher import Look
 from ascii_hydra.engines.databricks_errors import DATABRICKS_FAULTS, fault_of
@@ -20,8 +20,6 @@ T = TypeVar("T")
 # By the cloud's clock: nodes are replaced, and clusters grow.
 _NODES_EVERY_S = 15 * 60.0
 _PATIENCE_S = 30.0
-# Of real time. A bill is not worth more, and Ctrl-C least of all.
-_LONGEST_S, _LONGEST_STOPPED_S = 30.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,8 @@ class Account:
         cluster: the cluster, as clusters/get tells it; empty if it does not.
         events: those of clusters/events, the oldest first; None if it tells none.
         nodes: looks at the cluster, the oldest first.
-        untold: why the cluster or its events are not told: a clause; empty if they are.
+        untold: why the cluster or its events are not told: a clause; empty if they are, or if the
+            run had no cluster.
         pool, driver_pool: existing pools of the cluster, as instance-pools/get tells them.
     """
 
@@ -109,9 +108,9 @@ class ClusterRecord:
         seen = self._run if run is None else run
         now = self._api.clock.now()
         cluster_id = cluster_id_of(seen)
-        empty = Account(now, submitted_at, seen, {}, None)
         if cluster_id is None:
-            return empty
+            why = "" if seen else "Databricks tells nothing of the run"
+            return Account(now, submitted_at, seen, {}, None, untold=why)
         try:
             found = self._promptly(lambda api: _asked(api, cluster_id, seen, now), _PATIENCE_S)
         except DATABRICKS_FAULTS as raised:
@@ -140,18 +139,12 @@ class ClusterRecord:
 
     def _promptly(self, call: Callable[[Databricks], T], patience_s: float) -> T:
         """The reply to a call. Raises TimeoutError if it takes too long for a bill."""
-        # With a stop of its own: the bill of what was stopped is wanted too.
-        over = threading.Event()
-        api = Databricks(self._api.workspace, self._api.clock, over)
-        begun, stop = time.monotonic(), self._api.stop
 
-        def heed() -> None:
-            longest_s = _LONGEST_STOPPED_S if stop.is_set() else _LONGEST_S
-            if time.monotonic() - begun > longest_s:
-                over.set()
-                raise TimeoutError
+        def made(over: threading.Event) -> T:
+            api = Databricks(self._api.workspace, self._api.clock, over)
+            return api.patient(lambda: call(api), patience_s)
 
-        return aside(lambda: api.patient(lambda: call(api), patience_s), heed)
+        return promptly(made, self._api.stop)
 
 
 @dataclass(frozen=True)

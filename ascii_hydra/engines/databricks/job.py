@@ -51,6 +51,8 @@ class Job:
         submitted_at: seconds since the epoch, by the clock.
         last: what runs/get has said of it while it was ended; None if it has said nothing.
         doubles: ids of the runs that this submission has made besides.
+        left: what may be there still, though it was to end; None if nothing is.
+        earlier: ids of runs that an earlier attempt had left, which were ended.
     """
 
     def __init__(self, api: Databricks, store: Store, say: Callable[[str], None]) -> None:
@@ -59,6 +61,8 @@ class Job:
         self.submitted_at = api.clock.now()
         self.last: Mapping[str, Any] | None = None
         self.doubles: list[int] = []
+        self.left: Left | None = None
+        self.earlier: list[int] = []
         self._api = api
         self._store = store
         self._say = say
@@ -156,7 +160,7 @@ class Job:
             StoppedError, UnclearError: see there.
             What a call raises: Databricks refused it, or was not to be reached.
         """
-        self.run_id = self.last = None
+        self.run_id = self.last = self.left = None
         self.doubles = []
         self.submitted_at = self._api.clock.now()
         self._doubted = False
@@ -170,7 +174,8 @@ class Job:
             left = cancelled_run(self._api, self.run_id, self._see)
         # A run that is left is told of first: a cluster ends some time.
         doubles = self._end_doubles()
-        return doubles if left is None or (doubles and not left.writes) else left
+        self.left = doubles if left is None or (doubles and not left.writes) else left
+        return self.left
 
     def leave(self, run: Mapping[str, Any]) -> Left | None:
         """Once it has ended: see its own cluster leave; what may be left, or None.
@@ -179,7 +184,8 @@ class Job:
             run: what runs/get says of it.
         """
         left, doubles = left_cluster(self._api, run), self._end_doubles()
-        return doubles or left
+        self.left = doubles or left
+        return self.left
 
     def _see(self, run: Mapping[str, Any]) -> None:
         self.last = run
@@ -187,6 +193,7 @@ class Job:
     def _end_earlier(self, run: Mapping[str, Any]) -> None:
         run_id = int(run["run_id"])
         self._say(f"ends run {run_id}, an earlier attempt's")
+        self.earlier.append(run_id)
         left = cancelled_run(self._api, run_id)
         if left is not None and left.writes:
             raise LeftoverError(

@@ -185,13 +185,11 @@ def _pool_nodes(
     pools: Mapping[str, Mapping[str, Any]], asked: Mapping[str, Any]
 ) -> tuple[Node, Node]:
     """A worker and the driver, of pools."""
-    if POOL not in pools:
-        unknown = Node(None, spot=False, disks=())
-        return unknown, unknown
-    worker = pool_node(pools[POOL])
-    if "driver_instance_pool_id" in asked and DRIVER_POOL in pools:
-        return worker, pool_node(pools[DRIVER_POOL])
-    return worker, worker
+    unknown = Node(None, spot=False, disks=())
+    worker, driver = (
+        pool_node(pools[one]) if one in pools else unknown for one in (POOL, DRIVER_POOL)
+    )
+    return worker, driver if "driver_instance_pool_id" in asked else worker
 
 
 def pool_node(body: Mapping[str, Any]) -> Node:

@@ -36,7 +36,7 @@ def idle_seconds(leases: Iterable[Lease], *, limit_s: float, deleted: float) -> 
     Args:
         leases: of a pool, all that there were.
         limit_s: an instance that has been idle for so long ends.
-        deleted: when the pool was deleted, in seconds since the epoch.
+        deleted: when the pool was deleted, in seconds since the epoch; infinite if it was not.
     """
     every = sorted(leases, key=lambda one: one.since)
     returned = sorted(one.until for one in every)

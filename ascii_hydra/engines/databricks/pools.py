@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from ascii_hydra.engines.databricks.pool_idle import Lease, idle_seconds, idle_u
 from ascii_hydra.engines.databricks.submission import StoppedError
 from ascii_hydra.engines.databricks_errors import DATABRICKS_FAULTS, fault_of
 from ascii_hydra.engines.interrupts import deferred_interrupts
+from ascii_hydra.engines.step_costs import unmade
 from ascii_hydra.step.choices import Engine
 
 _TICK_S = 0.1
@@ -111,23 +113,35 @@ def close_shared(
         with _LOCK:
             keys = [key for key in _POOLS if launch_id in (None, key[0])]
             entries = [_POOLS.pop(key) for key in keys]
-        told = []
-        for entry in entries:
-            told.append(_deleted(entry))
+        # All of them before any bill: what cannot be told must not keep a pool.
+        faults = [_deleted(entry) for entry in entries]
+        for entry, fault in zip(entries, faults, strict=True):
             if entry.pool_id is not None:
-                billed(_idle_bill(entry))
-    return tuple(one for one in told if one is not None)
+                billed(_bill(entry, deleted=fault is None))
+    return tuple(one for one in faults if one is not None)
 
 
 def _digest(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def _idle_bill(entry: _Pool) -> Bill:
-    """What a pool's instances have cost while no cluster had them."""
+def _bill(entry: _Pool, *, deleted: bool) -> Bill:
+    try:
+        return _idle_bill(entry, deleted=deleted)
+    except Exception as fault:  # noqa: BLE001 - it is named, and the other bills are wanted
+        name = entry.body["instance_pool_name"]
+        clause = f"instances that waited in pool {name}, {unmade(fault)}"
+        usage = Usage(Engine.databricks, entry.costing.prices.region, not_counted=(clause,))
+        return bill([usage], entry.costing.prices)
+
+
+def _idle_bill(entry: _Pool, *, deleted: bool) -> Bill:
+    """What a pool's instances have cost while no cluster had them; of one that could not be
+    deleted, what they will have cost when they have been idle for too long."""
     body, costing = entry.body, entry.costing
     limit_s = 60.0 * body["idle_instance_autotermination_minutes"]
-    waits = idle_seconds(entry.leases, limit_s=limit_s, deleted=entry.api.clock.now())
+    end = entry.api.clock.now() if deleted else math.inf
+    waits = idle_seconds(entry.leases, limit_s=limit_s, deleted=end)
     assumed = [OWN_DISKS_ASSUMED, "instances waited in the pool from one cluster to the next"]
     if entry.found:
         assumed.append("the pool, which was there before, had no other instances")

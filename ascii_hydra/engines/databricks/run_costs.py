@@ -20,7 +20,7 @@ from ascii_hydra.engines.databricks.pools import leased
 from ascii_hydra.engines.databricks.used import Used, used
 from ascii_hydra.engines.databricks.watcher import Look
 from ascii_hydra.engines.identity import Identity
-from ascii_hydra.engines.step_costs import StepCosts
+from ascii_hydra.engines.step_costs import StepCosts, unmade
 from ascii_hydra.step.choices import Engine
 
 
@@ -68,6 +68,8 @@ class RunCosts:
             wasted: it has not made the asset.
             unclear: nobody knows whether it was submitted.
         """
+        while job.earlier:
+            self._lost(f"run {job.earlier.pop()}, which an earlier attempt had left")
         for double in job.doubles:
             self._lost(f"run {double}, which a call without an answer had made")
         if job.run_id is None:
@@ -77,14 +79,24 @@ class RunCosts:
         if job.run_id in self._counted:
             return  # a second attempt has not come as far as to submit anything
         self._counted.add(job.run_id)
-        account = self._record.account(run or job.last, job.submitted_at)
-        found = used(self._request, account, wasted=wasted)
-        self._costs.add(found.usage)
+        try:
+            account = self._record.account(run or job.last, job.submitted_at)
+            found = used(self._request, account, wasted=wasted)
+        except Exception as fault:  # noqa: BLE001 - it is named, and no reason for a step to fail
+            found = Used(self._lacking(f"run {job.run_id}, {unmade(fault)}", wasted=wasted))
+        usage = found.usage
+        if job.left is not None:
+            until = f"what {job.left.what} costs until it ends"
+            usage = replace(usage, not_counted=(*usage.not_counted, until))
+        self._costs.add(usage)
         self._leased(found)
 
     def _lost(self, what: str) -> None:
-        usage = Usage(Engine.databricks, self._request.costing.prices.region, wasted=True)
-        self._costs.add(replace(usage, not_counted=(what,)))
+        self._costs.add(self._lacking(what, wasted=True))
+
+    def _lacking(self, what: str, *, wasted: bool) -> Usage:
+        region = self._request.costing.prices.region
+        return Usage(Engine.databricks, region, wasted=wasted, not_counted=(what,))
 
     def _leased(self, found: Used) -> None:
         """Tell the pools of the launch which of their instances the run has had."""

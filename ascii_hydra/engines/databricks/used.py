@@ -66,7 +66,7 @@ def used(request: DatabricksRequest, account: Account, *, wasted: bool) -> Used:
     * EBS volumes are those that were asked for, and those that Databricks attaches by itself.
     * If clusters are not told, the instances are as asked for, and paid from the end of the queue
       to the end of the clean-up: set-up, execution and clean-up together, which is an upper
-      estimate.
+      estimate. If nothing is told of the run, they are paid from the submission until now.
 
     Args:
         request: what was submitted.
@@ -75,12 +75,13 @@ def used(request: DatabricksRequest, account: Account, *, wasted: bool) -> Used:
     """
     times = times_of(account)
     life, asked, lacking = ClusterLife(), None, tuple[str, ...]()
+    own = request.cluster_id is None and not request.serverless
+    untold = not account.run
     if request.serverless:
-        lacking = (_SERVERLESS,) if times.begun is not None else ()
-    elif cluster_id_of(account.run) is not None:
+        lacking = (_SERVERLESS,) if untold or times.begun is not None else ()
+    elif untold or cluster_id_of(account.run) is not None:
         asked, lacking = _asked(request, account, times)
         if asked is not None:
-            own = request.cluster_id is None
             life = (cluster_life if own else existing_cluster_life)(account, asked, times)
     shared = request.cluster_id is not None or bool(request.pools)
     added_gib, unknown = _added(account, life.instances)
@@ -97,6 +98,7 @@ def used(request: DatabricksRequest, account: Account, *, wasted: bool) -> Used:
         sku=sku_of(request),
         photon=photon_of(request) if request.cluster_id is None else _is_photon(account.cluster),
         wasted=wasted,
+        fresh=own and "instance_pool_id" not in request.task["new_cluster"],
         not_counted=(*lacking, *unknown),
         assumed=(*_of_disks(added_gib), *life.assumed) if uses else (),
     )
@@ -106,31 +108,41 @@ def used(request: DatabricksRequest, account: Account, *, wasted: bool) -> Used:
 def _asked(
     request: DatabricksRequest, account: Account, times: Times
 ) -> tuple[AskedCluster | None, tuple[str, ...]]:
-    """The cluster as it was asked for, with its instance types; or why they are not known."""
+    """The cluster as it was asked for, with the instance types that are known; and which are not,
+    and why."""
     told = {POOL: account.pool, DRIVER_POOL: account.driver_pool}
     pools = {key: one for key, one in told.items() if one is not None}
     if request.cluster_id is None:
         asked = asked_cluster(request)
         assert asked is not None
-        if asked.worker.instance_type is None:
-            asked = cluster_as_asked(request.task["new_cluster"], pools)
+        if None in _types(asked):
+            asked = cluster_as_asked(request.task["new_cluster"], {**request.pools, **pools})
     elif account.cluster:
         asked = cluster_as_asked(account.cluster, pools)
     else:
         asked = None
-    if asked is not None and asked.worker.instance_type is not None:
+    kinds = (None, None) if asked is None else _types(asked)
+    if None not in kinds:
         return asked, ()
-    if request.cluster_id is not None and times.begun is None:
+    if request.cluster_id is not None and account.run and times.begun is None:
         return None, ()  # it has used nothing of it
+    who = {(True, False): "driver", (False, True): "workers"}
+    which = who.get((kinds[0] is None, kinds[1] is None), "instances")
     what = "existing pool" if request.cluster_id is None else f"cluster {request.cluster_id}"
     why = f" ({account.untold})" if account.untold else ""
-    return None, (f"the instances of the {what}, whose types are not told{why}",)
+    lacking = f"the {which} of the {what}, of a type that is not told{why}"
+    return (None if which == "instances" else asked), (lacking,)
+
+
+def _types(asked: AskedCluster) -> tuple[str | None, str | None]:
+    """Of the driver and of a worker."""
+    return asked.driver.instance_type, asked.worker.instance_type
 
 
 def _uses(
     instances: tuple[Instance, ...], asked: AskedCluster, added_gib: float, *, share: bool
 ) -> Iterator[InstanceUse]:
-    """Instances that were used alike, together."""
+    """Instances that were used alike, together; without those of an unknown type."""
     alike = Counter(
         (one.role, one.market, one.rented_s, one.charged_s, one.worked_s) for one in instances
     )
@@ -138,7 +150,8 @@ def _uses(
     nodes: Mapping[str, Node] = {"driver": asked.driver, "worker": asked.worker}
     for (role, market, rented_s, charged_s, worked_s), count in alike.items():
         kind = nodes[role].instance_type
-        assert kind is not None
+        if kind is None:
+            continue
         yield InstanceUse(
             role=role,
             instance_type=kind,

@@ -7,7 +7,7 @@ from ascii_hydra.engines.emr.api import Emr
 from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.emr.job import Job
 from ascii_hydra.engines.emr.used import used
-from ascii_hydra.engines.step_costs import StepCosts
+from ascii_hydra.engines.step_costs import StepCosts, unmade
 from ascii_hydra.step.choices import Engine
 
 _LOST = "a cluster that may have been made, though EMR did not say so"
@@ -55,14 +55,19 @@ class Account:
         if name in self._counted:
             return  # a second attempt has not come as far as to submit anything
         self._counted.add(name)
-        usage = used(
-            self._emr,
-            self._request,
-            cluster_id=cluster_id,
-            step_id=step_id,
-            own=self._job.own,
-            submitted_at=self._job.submitted_at,
-            wasted=wasted,
-            unreachable=self.unreachable,
-        )
+        try:
+            usage = used(
+                self._emr,
+                self._request,
+                cluster_id=cluster_id,
+                step_id=step_id,
+                own=self._job.own,
+                submitted_at=self._job.submitted_at,
+                wasted=wasted,
+                unreachable=self.unreachable,
+            )
+        except Exception as fault:  # noqa: BLE001 - it is named, and no reason for a step to fail
+            what = f"cluster {cluster_id}, {unmade(fault)}"
+            region = self._request.place.region or ""
+            usage = Usage(Engine.emr, region, wasted=wasted, not_counted=(what,))
         self._costs.add(usage)

@@ -78,24 +78,20 @@ class Emr:
                     break
         return found
 
-    def all_steps(
-        self, cluster_id: str, states: Sequence[str] = (), *, patience_s: float = _READ_PATIENCE_S
-    ) -> list[Mapping[str, Any]]:
+    def all_steps(self, cluster_id: str, states: Sequence[str] = ()) -> list[Mapping[str, Any]]:
         """Every step of a cluster, with patience."""
         wanted = {"StepStates": list(states)} if states else {}
-        return self._all("list_steps", "Steps", patience_s, ClusterId=cluster_id, **wanted)
+        return self._all("list_steps", "Steps", ClusterId=cluster_id, **wanted)
 
-    def instances(self, cluster_id: str, *, patience_s: float) -> list[Mapping[str, Any]]:
+    def instances(self, cluster_id: str) -> list[Mapping[str, Any]]:
         """Every instance that a cluster has ever had, with patience."""
-        return self._all("list_instances", "Instances", patience_s, ClusterId=cluster_id)
+        return self._all("list_instances", "Instances", ClusterId=cluster_id)
 
-    def collections(
-        self, cluster_id: str, *, fleets: bool, patience_s: float
-    ) -> list[Mapping[str, Any]]:
+    def collections(self, cluster_id: str, *, fleets: bool) -> list[Mapping[str, Any]]:
         """The instance fleets of a cluster, or its instance groups, with patience."""
         kind = "fleets" if fleets else "groups"
         key = f"Instance{kind.capitalize()}"
-        return self._all(f"list_instance_{kind}", key, patience_s, ClusterId=cluster_id)
+        return self._all(f"list_instance_{kind}", key, ClusterId=cluster_id)
 
     def clusters(
         self, *, created_after: float | None = None, states: Sequence[str] = ()
@@ -109,12 +105,16 @@ class Emr:
         wanted: dict[str, Any] = {"ClusterStates": list(states)} if states else {}
         if created_after is not None:
             wanted["CreatedAfter"] = datetime.fromtimestamp(created_after, UTC)
-        return self._all("list_clusters", "Clusters", _READ_PATIENCE_S, **wanted)
+        return self._all("list_clusters", "Clusters", **wanted)
 
-    def on_the_way_out(self) -> Emr:
+    def on_the_way_out(self, stop: threading.Event | None = None) -> Emr:
         """The same, for what must be done though everything is being stopped, or the credentials
-        that something was submitted with have expired."""
-        other = Emr(self.place, self.clock, threading.Event(), self.warn)
+        that something was submitted with have expired.
+
+        Args:
+            stop: once set, no call is made again; None for never.
+        """
+        other = Emr(self.place, self.clock, stop or threading.Event(), self.warn)
         other.client = self.client
         other._bears_expiry = True
         return other
@@ -135,10 +135,8 @@ class Emr:
             call, aws_fault, self.clock, self.stop, patience_s=patience_s, expired=borne
         )
 
-    def _all(
-        self, operation: str, key: str, patience_s: float, **wanted: Any
-    ) -> list[Mapping[str, Any]]:
-        return self.patient(lambda: list(self._pages(operation, key, **wanted)), patience_s)
+    def _all(self, operation: str, key: str, **wanted: Any) -> list[Mapping[str, Any]]:
+        return self.patient(lambda: list(self._pages(operation, key, **wanted)))
 
     def _pages(self, operation: str, key: str, **wanted: Any) -> Iterator[Mapping[str, Any]]:
         while True:

@@ -121,9 +121,7 @@ class _Run:
         uri = None
         if is_retry(self._context):
             uri = self._job.adopt(self._identity.token, self._request)
-        if uri is not None:
-            self._costs.takes_over()
-        else:
+        if uri is None:
             ensure_uploaded(self._request.uploads, self._store, self._emr.stop, self._say)
         for left in reversed(range(_CLUSTERS)):
             try:

@@ -25,6 +25,7 @@ from ascii_hydra.engines.emr.ending import ended_cluster
 from ascii_hydra.engines.emr.submission import clusters_made, submitted_cluster
 from ascii_hydra.engines.emr.used import besides_its_steps
 from ascii_hydra.engines.interrupts import deferred_interrupts
+from ascii_hydra.engines.step_costs import unmade
 from ascii_hydra.step.choices import Engine
 
 SPECIFICATION_TAG = "ascii_hydra/specification"
@@ -159,10 +160,12 @@ def close_shared(
             entries = [_SHARED.pop(key) for key in keys]
         told = []
         for entry in entries:
-            for cluster_id in entry.made:
-                told.append(_closed(entry, cluster_id))
-                billed(_rest(entry, cluster_id))
+            told += [_closed(entry, cluster_id) for cluster_id in entry.made]
             told += [one for doubt in entry.doubts for one in _without_double(entry, doubt)]
+        # After all have been ended: what cannot be told of one must not keep another.
+        for entry in entries:
+            for cluster_id in entry.made:
+                billed(_rest(entry, cluster_id))
     return tuple(one for one in told if one is not None)
 
 
@@ -184,13 +187,13 @@ def _closed(entry: _Shared, cluster_id: str) -> str | None:
 
 def _rest(entry: _Shared, cluster_id: str) -> Bill:
     """What a cluster has cost by now besides its steps."""
-    out, costing = entry.emr.on_the_way_out(), entry.costing
+    prices = entry.costing.prices
     try:
-        usage = besides_its_steps(out, cluster_id)
-    except AWS_FAULTS as fault:
-        what = f"what cluster {cluster_id} cost besides its steps: EMR does not tell {words(fault)}"
-        usage = Usage(Engine.emr, costing.prices.region, not_counted=(what,))
-    return bill([usage], costing.prices)
+        return bill([besides_its_steps(entry.emr, cluster_id)], prices)
+    except Exception as fault:  # noqa: BLE001 - it is named, and the other bills are wanted
+        why = f"EMR does not tell ({words(fault)})" if isinstance(fault, AWS_FAULTS) else None
+        what = f"what cluster {cluster_id} cost besides its steps: {why or unmade(fault)}"
+        return bill([Usage(Engine.emr, prices.region, not_counted=(what,))], prices)
 
 
 def _without_double(entry: _Shared, doubt: _Doubt) -> Iterator[str]:
@@ -200,6 +203,7 @@ def _without_double(entry: _Shared, doubt: _Doubt) -> Iterator[str]:
     try:
         made = clusters_made(out, doubt.flow, lambda o: _has(out, o, mark), doubt.since, ALIVE)
         for cluster_id in [one for one in made if one not in entry.made]:
+            entry.made.append(cluster_id)  # it has cost something
             wrong = ended_cluster(out, cluster_id)
             if wrong is not None:
                 yield f"cluster {cluster_id} could not be ended: {wrong}"

@@ -7,6 +7,7 @@ a cluster that is seen to leave is asked at that moment.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -15,13 +16,12 @@ from typing import Any
 from ascii_hydra.catalogue.prices import Market
 from ascii_hydra.costs.usage import Disk, InstanceUse, Usage
 from ascii_hydra.engines.aws_errors import AWS_FAULTS, words
+from ascii_hydra.engines.calls import promptly
 from ascii_hydra.engines.emr.api import Emr
 from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.emr.planned_usage import ROLES, ROOT_GIB, asked_disks, planned_usage
 from ascii_hydra.step.choices import Engine
 
-# By the clock; nobody waits long for a bill, least of all who has pressed Ctrl-C.
-_PATIENCE_S = 2.0
 _MINIMUM_S = 60.0  # what AWS bills of an instance at least
 _BILLED = {"ON_DEMAND": Market.on_demand, "SPOT": Market.spot}
 
@@ -53,7 +53,8 @@ def used(
     """What one attempt at a step has used.
 
     Of a cluster of its own, every instance as long as it was there. Of one that serves others too,
-    the instances while the step executed; while several steps did, each has an equal share.
+    the instances while the step executed; while several steps did, each has an equal share. If EMR
+    does not tell when that was, nobody knows what it has used.
 
     Args:
         emr: where.
@@ -64,24 +65,37 @@ def used(
         wasted: the attempt has not made the asset.
         unreachable: why EMR is not asked at all; None to ask it.
     """
-    out = emr.on_the_way_out()
     steps: Sequence[Mapping[str, Any]] = ()
-    rented: list[_Rented] | None = None
+    rented: list[_Rented] = []
     refused = unreachable
-    now = out.clock.now()
+    now = emr.clock.now()
+
+    def told(over: threading.Event) -> None:
+        nonlocal steps
+        out = emr.on_the_way_out(over)
+        steps = out.all_steps(cluster_id)
+        rented.extend(_rented(out, cluster_id, now))
+
     if refused is None:
         try:
-            steps = out.all_steps(cluster_id, patience_s=_PATIENCE_S)
-            rented = list(_rented(out, cluster_id, now))
+            promptly(told, emr.stop)
         except AWS_FAULTS as fault:
             refused = words(fault)
+        except TimeoutError as late:
+            refused = str(late)
     step = next((one for one in steps if one["Id"] == step_id), {})
     asked_at = _time(step, "CreationDateTime") or submitted_at
     begun, ended = _time(step, "StartDateTime"), _time(step, "EndDateTime")
     executed = None if begun is None else (begun, max(begun, ended or now))
     run_s = 0.0 if executed is None else executed[1] - executed[0]
     startup_s = max(0.0, (now if begun is None else begun) - asked_at) if own else 0.0
-    if rented is None:
+    if not own and step_id is not None and not step:
+        # What it has used of the cluster is its execution, and nothing else.
+        what = f"step {step_id} of cluster {cluster_id}, of which EMR does not tell when it ran"
+        why = f" ({refused})" if refused else ""
+        region = request.place.region or ""
+        return Usage(Engine.emr, region, wasted=wasted, not_counted=(what + why,))
+    if refused is not None:
         return _as_asked(request, startup_s, run_s, f"{cluster_id}: {refused}", wasted=wasted)
     uses = []
     for one in rented:
@@ -102,14 +116,20 @@ def used(
 
 def besides_its_steps(emr: Emr, cluster_id: str) -> Usage:
     """What a cluster that steps have shared has used besides what counts as theirs: its start, its
-    idle time and its end.
+    idle time and its end. If none has executed on it, all of that is wasted.
 
-    Raises ClientError, BotoCoreError.
+    Raises ClientError, BotoCoreError, and TimeoutError if EMR does not answer in time.
     """
     now = emr.clock.now()
-    executions = _executions(emr.all_steps(cluster_id, patience_s=_PATIENCE_S), now)
+
+    def told(over: threading.Event) -> tuple[list[_Span], list[_Rented]]:
+        out = emr.on_the_way_out(over)
+        executions = _executions(out.all_steps(cluster_id), now)
+        return executions, list(_rented(out, cluster_id, now))
+
+    executions, rented = promptly(told, emr.stop)
     uses = []
-    for one in _rented(emr, cluster_id, now):
+    for one in rented:
         served_s = sum(_overlap(one.span, busy) for busy, _ in _busy(executions))
         # AWS's minimum is the whole instance's.
         uses.append((one, max(_length(one.span), _MINIMUM_S) - served_s, 0.0))
@@ -117,6 +137,7 @@ def besides_its_steps(emr: Emr, cluster_id: str) -> Usage:
         engine=Engine.emr,
         region=emr.place.region or "",
         instances=tuple(_together(uses, share=True)),
+        wasted=not executions,
     )
 
 
@@ -133,13 +154,13 @@ def _as_asked(
 
 def _rented(emr: Emr, cluster_id: str, now: float) -> Iterator[_Rented]:
     """Every instance that has ever been there."""
-    cluster = emr.patient(lambda: emr.cluster(cluster_id), _PATIENCE_S)
+    cluster = emr.patient(lambda: emr.cluster(cluster_id))
     fleets = cluster.get("InstanceCollectionType") == "INSTANCE_FLEET"
     root_gib = float(cluster.get("EbsRootVolumeSize") or ROOT_GIB)
     kind = "InstanceFleet" if fleets else "InstanceGroup"
-    known = emr.collections(cluster_id, fleets=fleets, patience_s=_PATIENCE_S)
+    known = emr.collections(cluster_id, fleets=fleets)
     owners = {one["Id"]: one for one in known}
-    for one in emr.instances(cluster_id, patience_s=_PATIENCE_S):
+    for one in emr.instances(cluster_id):
         created = _time(one, "CreationDateTime")
         if not one.get("Ec2InstanceId") or created is None:
             continue  # EC2 has not given it
