@@ -149,7 +149,8 @@ def _check_folder(config: PricesConfig, folder: Path, *, rehearsed: bool) -> Non
     if not rehearsed and any(name.startswith(_REHEARSAL) for name in names):
         what = "has the prices of a rehearsal: delete it, or keep real prices elsewhere."
         raise ConfigError([Problem(f"prices.folder={config.folder}", what)])
-    if rehearsed and (real or config.folder == PricesConfig().folder):
+    usual = project_folder() / PricesConfig().folder
+    if rehearsed and (real or folder.resolve() == usual.resolve()):
         what = (
             "the prices of a rehearsal would count in plans and bills of the cloud. Keep them"
             " elsewhere: prices.folder=/tmp/rehearsed_prices."

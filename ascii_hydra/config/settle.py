@@ -235,6 +235,8 @@ def _digest(config: Config, steps: Mapping[str, StepSettings]) -> str:
     identity = _identity(config, steps)
     for key in ("action", "launch", "plan", "prices"):  # how it is run and told, not what
         del identity[key]
+    for step in identity["pipeline"]["steps"].values():
+        del step["expected_minutes"]
     if config.endpoint.name is Endpoint.rehearsal:
         del identity["endpoint"]["url"]  # another one each time
     else:

@@ -7,6 +7,7 @@ them there means importing Dagster, which takes longer than the whole plan may.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -107,6 +108,7 @@ def samples(home: Path | None, say: Callable[[str], None] = _noted) -> list[Samp
 
 # Every field that is a number, and whether it may be missing.
 _NUMBERS = {"vcpus": False, "startup_s": False, "run_s": False, "usd": True, "estimated_usd": True}
+_TEXTS = ("at", "endpoint", "pipeline", "step", "mode", "engine", "cluster")
 _KNOWN = frozenset(one.name for one in fields(Sample))
 
 
@@ -119,6 +121,10 @@ def _sample(data: object) -> Sample:
         value = data.get(name)
         if value is None and optional:
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(name)
+        if not 0 <= value < math.inf:
             raise ValueError(name)
+    if not all(isinstance(data.get(name), str) for name in _TEXTS):
+        raise TypeError(data)
     return Sample(**{key: value for key, value in data.items() if key in _KNOWN})

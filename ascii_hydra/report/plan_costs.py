@@ -38,7 +38,7 @@ def total_words(planned: PlannedRun) -> str:
     """What the whole run is expected to cost, in a few words."""
     if planned.usd is None:
         known = planned.known_usd
-        least = f"> {money(known)}" if known else "cost not known"
+        least = f"> ~{money(known)}" if known else "cost not known"
         return f"{least}, lacking {'; '.join(planned.lacking)}"
     if all(isinstance(one.asked, LocalRequest) for one in planned.steps):
         return "$0.00, nothing is rented"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ascii_hydra.config.settle import Settings
+from ascii_hydra.costs.bill import Bill, Part
 from ascii_hydra.engines.estimate import PlannedRun, PlannedStep
 from ascii_hydra.engines.step_run import planned_run
 from ascii_hydra.report.plan import computing
@@ -29,6 +30,7 @@ def plan_json(settings: Settings, planned: PlannedRun) -> dict[str, Any]:
         "total": {
             "usd": planned.usd,
             "known_usd": planned.known_usd,
+            "estimated": planned.known_usd > 0,
             "low_usd": None if spread is None else spread[0],
             "high_usd": None if spread is None else spread[1],
             "duration_s": planned.duration_s,
@@ -36,7 +38,7 @@ def plan_json(settings: Settings, planned: PlannedRun) -> dict[str, Any]:
             "price_dates": None if dates is None else list(dates),
         },
         "steps": [_step(settings, one) for one in planned.steps],
-        "shared": planned.shared.as_json(),
+        "shared": _bill(planned.shared, told=False),
         "notices": list(settings.notices),
     }
 
@@ -61,9 +63,19 @@ def _step(settings: Settings, one: PlannedStep) -> dict[str, Any]:
         "high_usd_per_partition": estimate.high_usd,
         "usd_per_hour": estimate.usd_per_hour,
         "lacking": list(one.lacking),
-        "bill": one.bill.as_json(),
+        "bill": _bill(one.bill, told=estimate.expected.samples == 0),
         "bill_per_hour": one.hour.as_json(),
     }
     if settings.config.plan.requests:
         told["request"] = one.asked.as_json()
     return told
+
+
+def _bill(bill: Bill, *, told: bool) -> dict[str, Any]:
+    """A bill to come. Its start-up is an estimate, and so is all of it unless somebody has told how
+    long the step takes."""
+    lines = tuple(
+        replace(line, estimated=line.estimated or not told or line.part is Part.startup_idle)
+        for line in bill.lines
+    )
+    return replace(bill, lines=lines).as_json()

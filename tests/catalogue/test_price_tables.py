@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from ascii_hydra.catalogue.price_tables import (
 from ascii_hydra.catalogue.prices import Market, price_list
 from ascii_hydra.config.problems import ConfigError
 from ascii_hydra.config.schema import PricesConfig
+from tests.conftest import PROJECT
 
 OLD = Source("old", "2026-01-01", exact=True, what='what "was", once')
 NEW = Source("new", "2026-11-21", exact=False, what="what is")
@@ -63,7 +66,9 @@ def test_the_packaged_tables_are_written_as_they_are(tmp_path: Path) -> None:
 def test_other_regions_stay_and_unused_sources_go(tmp_path: Path) -> None:
     written(tmp_path, {HERE: table(OLD, 0.1), THERE: table(OLD, 0.2)})
     written(tmp_path, {HERE: table(NEW, 0.3)})
-    assert table_of(tmp_path, THERE)[Kind.ec2_on_demand, "m5.xlarge"] == Figure(0.2, OLD)
+    there = table_of(tmp_path, THERE)
+    assert there[Kind.ec2_on_demand, "m5.xlarge"] == Figure(0.2, OLD)
+    assert there[dbu_key("premium", "JOBS_COMPUTE_(PHOTON)")] == Figure(0.15, OLD)
     assert set(sources_of(tmp_path)) == {"old", "new"}
     written(tmp_path, {THERE: table(NEW, 0.3)})
     assert set(sources_of(tmp_path)) == {"new"}
@@ -152,3 +157,23 @@ def test_a_file_that_is_no_table(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "sources.csv").write_bytes(text)
     with pytest.raises(ConfigError, match="the columns have to be source"):
         table_of(tmp_path, HERE)
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from tests.catalogue.test_price_tables import HERE, Source, table, written
+for number in range(60):
+    written(Path(sys.argv[1]), {HERE: table(Source(f"at-{number}", "2026-11-21", True, "?"), 1.0)})
+"""
+
+
+def test_who_reads_while_another_process_writes_sees_the_old_or_the_new(tmp_path: Path) -> None:
+    written(tmp_path, {HERE: table(OLD, 1.0)})
+    command = [sys.executable, "-c", _WRITER, str(tmp_path)]
+    with subprocess.Popen(command, cwd=PROJECT) as writer:
+        seen = set()
+        while writer.poll() is None:
+            seen |= {one.source.name for one in table_of(tmp_path, HERE).values()}
+    assert writer.returncode == 0
+    assert len(seen) > 1

@@ -39,7 +39,7 @@ from ascii_hydra.config.settle import Settings
 from ascii_hydra.rehearsal.started import started
 from tests.conftest import CommandLine
 from tests.rehearsal_cloud import RehearsalCloud
-from tests.request_asking import settled
+from tests.request_asking import settled as composed_and_settled
 
 HERE = "us-east-1"
 TODAY = datetime.now(UTC).date().isoformat()
@@ -56,6 +56,10 @@ def _cloud() -> Iterator[RehearsalCloud]:
 def cloud(_cloud: RehearsalCloud) -> RehearsalCloud:
     _cloud.behave()
     return _cloud
+
+
+def settled(engine: str, *overrides: str) -> Settings:
+    return composed_and_settled(engine, "action=refresh_prices", *overrides)
 
 
 def asked(url: str, folder: Path, *overrides: str, engine: str = "emr") -> Settings:
@@ -176,6 +180,8 @@ def test_prices_of_a_rehearsal_and_real_ones_are_kept_apart(
 ) -> None:
     with pytest.raises(ConfigError, match=r"prices\.folder=prices: the prices of a rehearsal"):
         said(asked(cloud.url, Path("prices")))
+    with pytest.raises(ConfigError, match="the prices of a rehearsal would count"):
+        said(asked(cloud.url, Path("elsewhere/../prices")))
     written(tmp_path, {HERE: {(Kind.ebs, "gp3"): Figure(0.08, REAL)}})
     with pytest.raises(ConfigError, match="would count in plans and bills of the cloud"):
         said(asked(cloud.url, tmp_path))

@@ -110,6 +110,7 @@ def test_digest_names_the_configuration_and_not_what_is_done_with_it() -> None:
     plain = settled().digest
     assert settled("action=plan").digest == plain
     assert settled("launch=ci").digest == plain
+    assert settled("pipeline.steps.step_1.expected_minutes=4").digest == plain  # a guess
     assert settled("cluster=medium").digest != plain
     assert settled("pipeline.steps.step_1.parameters.seed=8").digest != plain
 

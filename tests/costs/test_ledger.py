@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -55,12 +56,14 @@ def test_broken_lines_are_skipped_and_said(tmp_path: Path) -> None:
         json.dumps({**data, "run_s": "long"}),
         json.dumps({**data, "run_s": -1}),
         '{"run_s": NaN}',
+        json.dumps({**data, "run_s": math.inf}),
+        json.dumps({**data, "at": 5}),
         "\udc80".encode("utf-8", "surrogateescape").decode("latin-1"),
     ]
     path.write_text("\n".join([whole, *wrong, ""]), encoding="utf-8")
     said: list[str] = []
     assert samples(tmp_path, said.append) == [SAMPLE]
-    assert said == [f"{path}: 6 of 8 lines cannot be read and are skipped: 3, 4, 5, 6, 7, ...."]
+    assert said == [f"{path}: 8 of 10 lines cannot be read and are skipped: 3, 4, 5, 6, 7, ...."]
 
 
 def test_a_line_after_half_a_line_is_whole(tmp_path: Path) -> None:

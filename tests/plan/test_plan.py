@@ -60,7 +60,7 @@ def test_without_durations_there_are_rates() -> None:
     assert row(text, "step_1") == [
         *("step_1", "not known", "$0.68/h", "$0.17/h", "$0.0050/h", "~$0.05", "$0.85/h")
     ]
-    assert "> $0.10, lacking the duration of step_1, step_2." in text
+    assert "> ~$0.10, lacking the duration of step_1, step_2." in text
     assert (
         "Duration of step_1, step_2: no run of it is known; tell it by"
         " pipeline.steps.STEP.expected_minutes." in text
@@ -183,9 +183,13 @@ def test_json_has_all_of_it() -> None:
     assert first["request"]["RunJobFlow"]["ReleaseLabel"] == "emr-7.12.0"
     assert first["expected"]["run_s"] == 1800
     assert (first["vcpus"], first["memory_gib"], first["partitions"]) == (8.0, 32.0, 1)
+    by_part = {one["part"]: one["estimated"] for one in first["bill"]["lines"]}
+    assert by_part == {"compute": False, "platform": False, "storage": False}
     assert Bill.from_json(first["bill"]) == whole.steps[0].bill
     assert Bill.from_json(first["bill_per_hour"]) == whole.steps[0].hour
-    assert Bill.from_json(told["shared"]) == whole.shared
+    assert all(one["estimated"] for one in told["shared"]["lines"])  # nobody told the start-up
+    assert told["shared"]["estimated"] is told["total"]["estimated"] is True
+    assert told["shared"]["known_usd"] == whole.shared.known_usd
     usd = sum(one["bill"]["usd"] for one in told["steps"]) + told["shared"]["usd"]
     assert usd == pytest.approx(told["total"]["usd"])
     short = settled("emr", *MINUTES, NO_REQUESTS)
