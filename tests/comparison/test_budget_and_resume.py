@@ -250,7 +250,7 @@ def test_a_bill_of_other_prices_is_not_taken_over(tmp_path: Path) -> None:
         taken = taken_over(earlier, one)
         assert taken is not None
         assert taken.resumed_from == str(folder)
-    for other in ("prices.discounts.ec2_pct=12", "prices.folder=/elsewhere"):
+    for other in ("prices.discounts.ec2_pct=12", f"prices.folder={tmp_path}"):
         assert taken_over(earlier, settled(other)) is None
     # Whom a refresh asks changes no bill.
     assert taken_over(earlier, settled("prices.warehouse_id=0123456789abcdef")) is not None
