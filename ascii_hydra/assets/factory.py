@@ -176,7 +176,7 @@ def _asset(
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         name = key.path[-1]
         try:
-            settings = spark_pipes_client.settings(conf, pipeline)
+            settings = spark_pipes_client.settings(conf, pipeline, config.overrides)
             chosen = step if pipeline is None else settings.config.pipeline.steps[name]
             own = settled_step(
                 settings,

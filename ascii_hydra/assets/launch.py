@@ -22,6 +22,7 @@ from dagster._core.execution.api import execute_run_iterator
 
 from ascii_hydra.assets.abandoned import process_tags
 from ascii_hydra.assets.attended import attended
+from ascii_hydra.assets.command_line import record_overrides
 from ascii_hydra.assets.definitions import (
     RESOURCE,
     build_definitions,
@@ -40,6 +41,7 @@ from ascii_hydra.assets.partitions import dimension_name
 from ascii_hydra.assets.runs import PlannedRun, lacks_input, planned_runs
 from ascii_hydra.assets.step_outcomes import clock_for, followed, not_started
 from ascii_hydra.aws.place import input_opener
+from ascii_hydra.config.launchpad_rule import refused_overrides
 from ascii_hydra.config.partitions import dimension_values, partition_key
 from ascii_hydra.config.problems import ConfigError
 from ascii_hydra.config.settle import Settings
@@ -128,6 +130,8 @@ class _Launch:
             for step in steps
         }
         self._choice = launch_choice(settings, overrides)
+        # The launchpad takes what was typed here, so that these runs can be executed again there.
+        record_overrides(self._home, refused_overrides(self._choice["overrides"], (), conf))
         # What the run config makes another process compose must be what was settled here.
         again = SparkPipesClient(**self._choice).settings(conf, option)
         assert again.digest == settings.digest, f"{again.yaml} is not {settings.yaml}"

@@ -8,12 +8,20 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
-from dagster import Config, ConfigurableResource, InitResourceContext
-from pydantic import Field
+from dagster import (
+    Config,
+    ConfigurableResource,
+    DagsterInvariantViolationError,
+    InitResourceContext,
+)
+from pydantic import Field, PrivateAttr
 
+from ascii_hydra.assets.command_line import recorded_overrides
 from ascii_hydra.config.arguments import override_key
 from ascii_hydra.config.choices import ClusterSize, Endpoint
 from ascii_hydra.config.compose import composed
+from ascii_hydra.config.launchpad_rule import launchpad_problem, refused_overrides
+from ascii_hydra.config.problems import ConfigError
 from ascii_hydra.config.schema import EndpointConfig
 from ascii_hydra.config.settle import Settings, StepSettings, settle
 from ascii_hydra.costs.bill import Bill, together
@@ -58,19 +66,38 @@ class SparkPipesClient(ConfigurableResource):  # type: ignore[type-arg]
     )
     overrides: list[str] = Field(
         default_factory=list,
-        description="Raw overrides of the configuration: cluster.cores=4",
+        description="Raw overrides of the configuration: cluster.cores=4. In the launchpad, those"
+        " that set sizes, times, closed choices and options of conf/",
     )
+    # What the definitions' own code gives; None outside a run, where there is nothing but code.
+    _given: tuple[str, ...] | None = PrivateAttr(default=None)
 
-    def settings(self, conf: Path, pipeline: str | None) -> Settings:
+    def setup_for_execution(self, context: InitResourceContext) -> None:
+        """Remember what this resource has in the definitions, before the run's own choice."""
+        try:
+            schema = context.resource_def.config_schema
+        except DagsterInvariantViolationError:
+            return  # code initializes it, without a job
+        defined = schema.default_value if schema.default_provided else {}
+        self._given = tuple(defined.get("overrides", ()))
+
+    def settings(
+        self, conf: Path, pipeline: str | None, step_overrides: Sequence[str] = ()
+    ) -> Settings:
         """The settings of this run.
 
         Args:
             conf: the folder of the Hydra configuration.
             pipeline: option of the group `pipeline` that is run, or None.
+            step_overrides: what was chosen for one step alone; checked, not composed.
 
         Raises:
-            ConfigError: the choice is no valid configuration.
+            ConfigError: the choice is no valid configuration, or none that a run may make.
         """
+        if self._given is not None:
+            given = {*self._given, *recorded_overrides()}
+            if refused := refused_overrides([*self.overrides, *step_overrides], given, conf):
+                raise ConfigError([launchpad_problem(refused)])
         chosen = [f"{name}={getattr(self, name).value}" for name in ("engine", "mode", "cluster")]
         overrides = tuple(for_pipeline(pipeline, [*chosen, *self.overrides]))
         return rehearsed(_settled(conf, overrides), conf)

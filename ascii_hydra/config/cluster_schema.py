@@ -72,9 +72,9 @@ class InstanceFilters:
     memory_gib: float | None = field(default=None, metadata={"range": (0.5, 24576)})
     memory_gib_at_most: float | None = field(default=None, metadata={"range": (0.5, 24576)})
     storage_gb: float | None = field(default=None, metadata={"range": (0, 500_000)})
-    families: tuple[str, ...] = ()
+    families: tuple[str, ...] = field(default=(), metadata={"launchpad": True})
     architecture: Architecture | None = None
-    size_at_most: str | None = None
+    size_at_most: str | None = field(default=None, metadata={"launchpad": True})
     types: int = ranged(5, 1, 30)
     source: CatalogueSource = CatalogueSource.packaged
 
@@ -93,7 +93,7 @@ class EbsVolumes:
 
     volumes: int = ranged(0, 0, 25)
     size_gib: int = ranged(64, 10, 16384)
-    volume_type: str = "gp3"
+    volume_type: str = field(default="gp3", metadata={"launchpad": True})
     root_size_gib: int = ranged(15, 15, 100)
 
 
@@ -113,8 +113,8 @@ class EmrCluster(ClusterConfig):
         ebs: volumes of every instance.
     """
 
-    primary_instance_types: tuple[str, ...] = ()
-    worker_instance_types: tuple[str, ...] = ()
+    primary_instance_types: tuple[str, ...] = field(default=(), metadata={"launchpad": True})
+    worker_instance_types: tuple[str, ...] = field(default=(), metadata={"launchpad": True})
     filters: InstanceFilters = field(default_factory=InstanceFilters)
     instance_collection: InstanceCollection = InstanceCollection.fleets
     allocation_strategy: AllocationStrategy = AllocationStrategy.price_capacity_optimized
@@ -136,7 +136,7 @@ class DatabricksVolumes:
 
     volumes: int = ranged(0, 0, 10)
     size_gib: int = ranged(100, 100, 4096)
-    volume_type: str = "general_purpose_ssd"
+    volume_type: str = field(default="general_purpose_ssd", metadata={"launchpad": True})
 
 
 @dataclass(frozen=True)
@@ -155,13 +155,15 @@ class DatabricksCluster(ClusterConfig):
         ebs: volumes of every instance. Types without local disks need one at least.
     """
 
-    driver_node_type: str = MISSING
-    worker_node_type: str = MISSING
+    driver_node_type: str = field(default=MISSING, metadata={"launchpad": True})
+    worker_node_type: str = field(default=MISSING, metadata={"launchpad": True})
     max_workers: int | None = field(default=None, metadata={"range": (1, 1000)})
     photon: bool = False
     zone: str = "auto"
     spot_bid_price_pct: int = ranged(100, 1, 10_000)
-    data_security_mode: DataSecurityMode = DataSecurityMode.single_user
+    data_security_mode: DataSecurityMode = field(
+        default=DataSecurityMode.single_user, metadata={"launchpad": False}
+    )
     pool_id: str | None = None
     driver_pool_id: str | None = None
     elastic_disk: bool = True

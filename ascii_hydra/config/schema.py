@@ -4,7 +4,7 @@ Everything below `settle()` works on these frozen dataclasses. Hydra composes in
 of them (`compose.py` derives those), because OmegaConf makes a frozen dataclass read-only.
 
 Closed choices and ranges are in choices.py, engines and clusters in engine_schema.py and
-cluster_schema.py.
+cluster_schema.py. What `launchpad` in a field's metadata means is said in launchpad_rule.py.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class StepConfig:
     deps: tuple[str, ...] = ()
     partitions: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict, metadata={"launchpad": True})
     py_files: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     needs_cluster: bool = False
@@ -208,7 +208,9 @@ class LaunchConfig:
     on_failure: OnFailure = OnFailure["continue"]
     reuse_cluster: ReuseCluster = ReuseCluster.step
     owner: str | None = None
-    budget_usd: float | None = field(default=None, metadata={"range": (0, 1_000_000)})
+    budget_usd: float | None = field(
+        default=None, metadata={"range": (0, 1_000_000), "launchpad": False}
+    )
     resume: str | None = None
 
 
@@ -257,7 +259,7 @@ class PlanConfig:
 class Config:
     """The whole of conf/config.yaml."""
 
-    action: Action = Action.run
+    action: Action = field(default=Action.run, metadata={"launchpad": False})
     engine: EngineConfig = field(default_factory=EngineConfig)
     mode: ModeConfig = field(default_factory=ModeConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
@@ -23,6 +23,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 
 from ascii_hydra.config.choices import FaultEffect
 from ascii_hydra.config.schema import FaultRule, RehearsalConfig
+from ascii_hydra.loopback import foreign_sign, served_hosts
 from ascii_hydra.rehearsal.agenda import Agenda
 from ascii_hydra.rehearsal.clock import VirtualClock
 from ascii_hydra.rehearsal.databricks_api import WorkspaceApi
@@ -41,7 +42,6 @@ from ascii_hydra.rehearsal.wsgi import WORDS, Environ, StartResponse, hang_up, l
 
 _MOST_CALLS = 100_000
 _OWN = "/_rehearsal/"
-_LOOPBACK_NAMES = {"127.0.0.1", "localhost"}
 
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
@@ -71,6 +71,7 @@ class Cloud:
         self._databricks = WorkspaceApi(self._world, url, self._record)
         self._calls: deque[dict[str, Any]] = deque(maxlen=_MOST_CALLS)
         self._moto: Application = DomainDispatcherApplication(create_backend_app)
+        self._served = served_hosts(urlsplit(url).port or 80)
 
     def load(self) -> None:
         """Import what takes long, so that the first request need not wait for it."""
@@ -88,10 +89,9 @@ class Cloud:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        # A web page can make a browser call this address, and a step is a program: SDKs send no
-        # Origin, and a name of somebody else's that leads here is not ours.
-        name = environ.get("HTTP_HOST", "").rpartition(":")[0]
-        if "HTTP_ORIGIN" in environ or name not in _LOOPBACK_NAMES:
+        # A web page can make a browser call this address, and a step is a program. This server has
+        # no pages of its own, so a page that asks is always another's.
+        if "HTTP_ORIGIN" in environ or foreign_sign(_headers(environ), self._served) is not None:
             return _json(start_response, 403, {"message": "The rehearsal answers no browser."})
         path = environ.get("PATH_INFO", "")
         if path.startswith(_OWN):
@@ -251,6 +251,12 @@ def _refusal(fault: FaultRule, *, s3: bool) -> ApiError:
         return ApiError("InternalError" if s3 else "InternalServerException", message, 500)
     code = fault.code or ("AccessDenied" if s3 else "AccessDeniedException")
     return ApiError(code, fault.message or "Access Denied", 403 if s3 else 400)
+
+
+def _headers(environ: Environ) -> list[tuple[str, str]]:
+    """The headers that say who asks; one that is given twice stands in one value here."""
+    known = {"host": "HTTP_HOST", "sec-fetch-site": "HTTP_SEC_FETCH_SITE"}
+    return [(name, environ[key]) for name, key in known.items() if key in environ]
 
 
 def _region(environ: Environ) -> str:

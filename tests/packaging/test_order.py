@@ -7,10 +7,10 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "ascii_hydra"
 ORDER = (
-    *("step", "config", "dagster_home", "aws", "databricks", "catalogue", "costs", "engines"),
-    *("rehearsal", "outcome", "report", "assets"),
+    *("step", "config", "dagster_home", "loopback", "aws", "databricks", "catalogue", "costs"),
+    *("engines", "rehearsal", "outcome", "report", "assets"),
 )
-ENTRY_POINTS = ("sweep", "task", "cli", "serve", "definitions", "__main__")
+ENTRY_POINTS = ("sweep", "task", "cli", "serve", "webserver", "definitions", "__main__")
 
 
 def room(module: str) -> str:

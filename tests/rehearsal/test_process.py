@@ -140,7 +140,15 @@ def test_a_configuration_that_is_none_is_said() -> None:
         pass
 
 
-@pytest.mark.parametrize("headers", [{"Origin": "http://a.page"}, {"Host": "rebound.name:80"}])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://a.page"},
+        {"Host": "rebound.name:80"},
+        {"Host": "localhost:1"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ],
+)
 def test_no_web_page_can_make_it_run_anything(cloud: Rehearsed, headers) -> None:
     given = {"X-Amz-Target": "ElasticMapReduce.RunJobFlow", **headers}
     body = json.dumps(cloud.flow(cloud.step())).encode()

@@ -1,159 +1,27 @@
-"""The Dagster UI over HTTP: started as `make start` starts it, from a copy of the project, because
-one test edits its conf/."""
+"""The Dagster UI: what it shows, and runs that are started in it."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
-import yaml
 
+from ascii_hydra.assets.command_line import record_overrides
 from ascii_hydra.config.schema import RehearsalConfig
 from ascii_hydra.rehearsal.started import started
-from tests.conftest import PROJECT
 from tests.rehearsed.conftest import Cloud
-
-ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
-ROWS = "pipeline.steps.step_1.parameters.rows.small_dev_sample_local=500"
-LAUNCHED = """
-__typename
-... on LaunchRunSuccess { run { runId } }
-... on PythonError { message }
-... on RunConfigValidationInvalid { errors { message } }
-"""
-
-
-@dataclass
-class Ui:
-    """A running UI."""
-
-    port: int
-    project: Path
-    environment: dict[str, str]
-
-    def ask(self, query: str, **variables: Any) -> Any:
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/graphql",
-            data=body,
-            headers={"content-type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=60) as reply:
-            answer = json.load(reply)
-        assert "errors" not in answer, answer
-        return answer["data"]
-
-    def ended(self, run_id: str, timeout_s: float = 120) -> str:
-        """The state in which a run ended."""
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            status = self.ask(
-                "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }", id=run_id
-            )["runOrError"]["status"]
-            if status in ENDED:
-                return str(status)
-            time.sleep(0.3)
-        raise TimeoutError(f"run {run_id} is still {status}")
-
-    def launch(self, job: str, choice: dict[str, Any], **partition: str) -> Any:
-        """Launch a job, or one partition of it, with a choice of engine, mode and cluster, as the
-        launchpad does."""
-        tags = {f"dagster/partition/{name}": value for name, value in partition.items()}
-        if partition:
-            tags["dagster/partition"] = "|".join(partition[name] for name in sorted(partition))
-        return self.ask(
-            f"mutation($p: ExecutionParams!) {{ launchRun(executionParams: $p) {{ {LAUNCHED} }} }}",
-            p={
-                "selector": {
-                    "repositoryLocationName": "ascii_hydra.definitions",
-                    "repositoryName": "__repository__",
-                    "jobName": job,
-                },
-                "runConfigData": {"resources": {"spark_pipes_client": {"config": choice}}},
-                "executionMetadata": {
-                    "tags": [{"key": key, "value": value} for key, value in tags.items()]
-                },
-            },
-        )["launchRun"]
-
-    def last_config(self, step: str) -> Any:
-        """The composed configuration with which an asset was last made."""
-        found = self.ask(
-            """query($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset {
-            assetMaterializations(limit: 1) { metadataEntries { label
-            ... on MarkdownMetadataEntry { mdStr } } } } } }""",
-            key={"path": ["two_steps", step]},
-        )["assetOrError"]["assetMaterializations"][0]["metadataEntries"]
-        text = next(one["mdStr"] for one in found if one["label"] == "ascii_hydra/config")
-        return yaml.safe_load(text.removeprefix("```yaml\n").removesuffix("```"))
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+from tests.ui.running_ui import LAUNCHED, Ui, running_ui
 
 
 @pytest.fixture(scope="module")
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
-    project = tmp_path_factory.mktemp("project")
-    for name in ("ascii_hydra", "conf", "steps", "samples"):
-        shutil.copytree(PROJECT / name, project / name)
-    shutil.copy(PROJECT / "pyproject.toml", project)
-    known = {k: v for k, v in os.environ.items() if not k.startswith(("SPARK_", "ASCII_"))}
-    environment = {
-        **known,
-        "PYTHONPATH": str(project),
-        "DAGSTER_HOME": str(project / ".dagster_home"),
-        "ASCII_HYDRA_OVERRIDES": ROWS,
-    }
-    port = free_port()
-    log = (project / "ui.log").open("w")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ascii_hydra.serve", "--port", str(port)],
-        cwd=project,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            with contextlib.suppress(urllib.error.URLError, ConnectionError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=5).close()
-                break
-            assert process.poll() is None, (project / "ui.log").read_text()
-            assert time.monotonic() < deadline, (project / "ui.log").read_text()
-            time.sleep(0.3)
-        yield Ui(port, project, environment)
-    finally:
-        family = [
-            *psutil.Process(process.pid).children(recursive=True),
-            psutil.Process(process.pid),
-        ]
-        os.killpg(process.pid, signal.SIGTERM)
-        _, alive = psutil.wait_procs(family, timeout=20)
-        for one in alive:
-            one.kill()
-        process.wait()
-        log.close()
+    with running_ui(tmp_path_factory.mktemp("project")) as running:
+        yield running
 
 
 def test_assets_with_groups_kinds_and_the_place_of_their_script(ui: Ui) -> None:
@@ -201,16 +69,9 @@ def test_a_wrong_choice_is_refused_before_anything_starts(ui: Ui) -> None:
 
 
 def test_a_cloud_without_credentials_says_so(ui: Ui) -> None:
-    chosen = {"engine": "databricks", "mode": "full", "overrides": ["mode.bucket=mine"]}
-    run_id = ui.launch("two_steps", chosen)["run"]["runId"]
+    run_id = ui.launch("two_steps", {"engine": "databricks", "mode": "full"})["run"]["runId"]
     assert ui.ended(run_id) == "FAILURE"
-    events = ui.ask(
-        """query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
-        ... on ExecutionStepFailureEvent { failureMetadata { description }
-        error { message } } } } } }""",
-        id=run_id,
-    )["logsForRun"]["events"]
-    assert "there are no credentials for Databricks" in json.dumps(events)
+    assert "there are no credentials for Databricks" in ui.why_failed(run_id)
 
 
 def test_a_run_on_a_rehearsed_emr(ui: Ui) -> None:
@@ -241,6 +102,8 @@ def test_runs_that_build_on_each_other_in_a_kept_rehearsal(ui: Ui, tmp_path: Pat
     with started(RehearsalConfig(speed=600)) as url:
         overrides = ["endpoint=rehearsal", f"endpoint.url={url}"]
         choice = {"engine": "emr", "mode": "small_dev_sample_s3", "overrides": overrides}
+        # As after a run of the command line, which is where an address may be typed.
+        record_overrides(Path(ui.environment["DAGSTER_HOME"]), overrides)
         for job, partition in (
             ("webgraph_by_query", query),
             ("webgraph_by_crawl", crawl),
@@ -257,9 +120,10 @@ def test_runs_that_build_on_each_other_in_a_kept_rehearsal(ui: Ui, tmp_path: Pat
     assert {(row["crawl"], row["query"]) for row in made} == {("SAMPLE-2024-10", "night_sky")}
 
 
-def test_a_run_of_the_command_line_is_run_again_from_the_ui(ui: Ui) -> None:
+def test_a_run_of_the_command_line_is_run_again_from_the_ui(ui: Ui, tmp_path: Path) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "ascii_hydra", "cluster=medium"],
+        # Where the output goes, only configuration and the command line can say.
+        [sys.executable, "-m", "ascii_hydra", "cluster=medium", f"mode.output_root={tmp_path}"],
         cwd=ui.project,
         env=ui.environment,
         capture_output=True,
@@ -286,6 +150,7 @@ def test_a_run_of_the_command_line_is_run_again_from_the_ui(ui: Ui) -> None:
     }
     assert len(snapshots) == 1
     assert ui.last_config("step_2")["cluster"]["size"] == "medium"
+    assert ui.last_config("step_2")["mode"]["output_root"] == str(tmp_path)
 
 
 def test_editing_conf_does_not_change_a_run_already_shown(ui: Ui) -> None:
@@ -302,7 +167,8 @@ def test_editing_conf_does_not_change_a_run_already_shown(ui: Ui) -> None:
 
 def test_terminate_ends_the_run_as_canceled_and_its_step_with_it(ui: Ui) -> None:
     begun = ui.project / "begun"
-    script = ui.project / "slow.py"
+    script = ui.project / "steps" / "step_1.py"
+    before = script.read_text()
     script.write_text(
         "import time\n"
         "from ascii_hydra.step import SparkStep\n"
@@ -313,16 +179,15 @@ def test_terminate_ends_the_run_as_canceled_and_its_step_with_it(ui: Ui) -> None
         "if __name__ == '__main__':\n"
         "    Slow.run()\n"
     )
-    overrides = [f"pipeline.steps.step_1.script={script}"]
-    run_id = ui.launch("two_steps", {"overrides": overrides})["run"]["runId"]
-    deadline = time.monotonic() + 90
-    while not begun.exists() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    ui.ask(
-        "mutation($id: String!) { terminateRun(runId: $id) { __typename } }",
-        id=run_id,
-    )
-    assert ui.ended(run_id) == "CANCELED"
+    try:
+        run_id = ui.launch("two_steps", {})["run"]["runId"]
+        deadline = time.monotonic() + 90
+        while not begun.exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        ui.ask("mutation($id: String!) { terminateRun(runId: $id) { __typename } }", id=run_id)
+        assert ui.ended(run_id) == "CANCELED"
+    finally:
+        script.write_text(before)
     left = [one for one in psutil.process_iter() if str(script) in " ".join(_words(one))]
     assert left == []
 
