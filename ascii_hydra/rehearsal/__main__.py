@@ -120,7 +120,7 @@ def _tell(url: str, config: RehearsalConfig, *, for_people: bool) -> None:
         print(  # noqa: T201
             "A rehearsal cloud with S3, EMR and Databricks;"
             f" {config.speed:g} virtual seconds a second.\n"
-            "In another terminal, or in the UI:\n"
+            "In another terminal (for the UI: docs/rehearsal.md):\n"
             f"  python -m ascii_hydra engine=emr mode=small_dev_sample_s3 endpoint=rehearsal"
             f" endpoint.url={url}\n"
             "Ctrl-C ends it, and all that is in it.",
