@@ -34,7 +34,8 @@ from dagster_pipes import (
 
 from ascii_hydra.step.choices import Engine, ExecutionMode
 from ascii_hydra.step.folder_messages import opened_pipes
-from ascii_hydra.step.metadata import INPUT_BYTES, input_bytes
+from ascii_hydra.step.metadata import INPUT_BYTES
+from ascii_hydra.step.read_files import FilesRead
 from ascii_hydra.step.written_output import OutputWatch
 
 if TYPE_CHECKING:
@@ -211,8 +212,7 @@ class SparkStep:
                 watch = None
                 if arguments.writes_output:
                     watch = OutputWatch(arguments.output, arguments.engine, spark)
-                # A cluster's application may have served others before.
-                before = input_bytes(spark)
+                reads = FilesRead(spark, arguments.engine)
                 step.execute_business_logic(
                     context=context,
                     execution_mode=arguments.mode,
@@ -220,9 +220,9 @@ class SparkStep:
                     spark=spark,
                     engine=arguments.engine,
                 )
-                after = input_bytes(spark)
-                if before is not None and after is not None:
-                    context.report_custom_message({INPUT_BYTES: after - before})
+                read = reads.total()
+                if read is not None:
+                    context.report_custom_message({INPUT_BYTES: read})
                 if watch is not None:
                     _check_output(watch, context)
             finally:
