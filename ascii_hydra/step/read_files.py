@@ -23,6 +23,7 @@ _INNER = (
     *("Execute ", "Range", "LocalTableScan", "Scan OneRowRelation", "CommandResult"),
     *("EmptyRelation", "LocalRelation", "Reused"),
 )
+_NOTHING = "0.0 B"
 _EVENTS_WITHIN_MS = 5000
 
 
@@ -84,13 +85,23 @@ class _Queries:
         """See `FilesRead.total`."""
         # The events follow the queries at some distance.
         self._context.listenerBus().waitUntilEmpty(_EVENTS_WITHIN_MS)
-        metrics = self._query_metrics()
-        mine = {query: ids for query, ids in metrics.items() if query not in self._earlier_queries}
-        missed = {one for ids in mine.values() for one in ids} - self._listener.sizes.keys()
-        outside = self._stages_outside(self._earlier_stages)
-        if missed or outside or self._listener.unknown or self._forgotten():
+        if self._forgotten() or self._listener.unknown:
+            return None
+        if self._missed() or self._stages_outside(self._earlier_stages):
             return None
         return sum(self._listener.sizes.values())
+
+    def _missed(self) -> bool:
+        """Whether a scan has read something that the listener was not told of. Adaptive execution
+        plans some scans anew; those that it drops have read nothing."""
+        for query, metrics in self._query_metrics().items():
+            unseen = set(metrics) - self._listener.sizes.keys()
+            if unseen and query not in self._earlier_queries:
+                values = self._queries.executionMetrics(query)
+                told = [values.get(one) for one in unseen]
+                if any(one.isDefined() and one.get() != _NOTHING for one in told):
+                    return True
+        return False
 
     def _query_metrics(self) -> Dict[int, List[int]]:
         """The identifiers of the metrics of all scans, by query: of those too that end without

@@ -9,7 +9,7 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Set
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Set, Tuple, Type
 
 from ascii_hydra.step.choices import Engine
 
@@ -162,10 +162,17 @@ def _spark_files(uri: str, spark: SparkSession) -> Iterator[object]:
     begin with `_` or `.`, and does not tell sizes or times; but it never writes a name twice."""
     from pyspark.errors import PySparkException
 
+    faults: Tuple[Type[Exception], ...] = (PySparkException,)
+    try:
+        from py4j.protocol import Py4JError
+
+        faults += (Py4JError,)
+    except ImportError:  # Spark Connect needs no py4j
+        pass
     try:
         reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
         names = reader.load(uri).inputFiles()
-    except PySparkException as fault:
+    except faults as fault:
         if "PATH_NOT_FOUND" in str(fault):
             return
         raise UnlistedError(str(fault)) from None

@@ -30,12 +30,22 @@ JOINED = """
 rows = spark.read.parquet(table)
 rows.join(rows.groupBy("part").count(), "part").count()
 """
+PLANNED_ANEW = """
+lengths = spark.read.text(text).selectExpr("cast(length(value) AS long) AS small").distinct()
+spark.read.parquet(table).join(lengths, "small").count()
+"""
+UNTOLD = """
+rows = spark.newSession().read.parquet(table)
+rows.count()
+"""
 READS = {
     "nothing": ("spark.range(1000).count()", 0),
     "one column": ("spark.read.parquet(table).agg({'small': 'max'}).collect()", "table"),
     "the whole table": ("spark.read.parquet(table).write.mode('overwrite').csv(out)", "table"),
     "one partition": ("spark.read.parquet(table).where('part = 1').count()", "part=1"),
     "twice": (JOINED, "two tables"),
+    "two tables": (PLANNED_ANEW, "table and text"),
+    "another session's": (UNTOLD, None),
     "kept": (KEPT, "table"),
     "its own output": (OWN_OUTPUT, "out"),
     "text": ("spark.read.text(text).count()", "text"),
@@ -85,6 +95,7 @@ def test_the_sizes_of_the_files_that_are_scanned(bench, table, tmp_path):
         "table": size(table),
         "part=1": size(table / "part=1"),
         "two tables": 2 * size(table),
+        "table and text": size(table) + text.stat().st_size,
         "out": size(out),
         "text": text.stat().st_size,
     }
