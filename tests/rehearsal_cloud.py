@@ -25,6 +25,27 @@ with opened() as context:
     context.report_asset_materialization(metadata={"me": sys.argv[1]})
 """
 
+# Overwrites its output with so many rows, if it is told any number. Spark does not see the
+# rehearsal's volumes, so there it is a file of Python's.
+STEP = """
+from ascii_hydra.step import SparkStep
+
+class Step(SparkStep):
+    def execute_business_logic(self, context, execution_mode, partition_key, spark, engine):
+        if "rows" in self.parameters:
+            rows = spark.range(self.parameters["rows"])
+            if self.output.startswith("/Volumes/"):
+                os.makedirs(self.output, exist_ok=True)
+                with open(f"{self.output}/rows.txt", "w") as file:
+                    file.write("\\n".join(str(row.id) for row in rows.collect()))
+            else:
+                rows.write.mode("overwrite").parquet(self.output)
+        context.report_asset_materialization(metadata={"out": self.output})
+
+if __name__ == "__main__":
+    Step.run()
+"""
+
 
 def asked(url: str, name: str) -> Any:
     """What a rehearsal's own address answers."""

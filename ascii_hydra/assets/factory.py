@@ -56,6 +56,7 @@ def spark_asset(
     checks: Sequence[str] = (),
     engine: Engine | None = None,
     cluster: ClusterSize | None = None,
+    writes_output: bool = True,
 ) -> dg.AssetsDefinition:
     """An asset that is made by running a Spark script.
 
@@ -78,6 +79,8 @@ def spark_asset(
             fails the step.
         engine: where this step runs, if not where the run says.
         cluster: how much computing it gets, if not what the run says.
+        writes_output: a run that has written no file of its output folder fails; False for a script
+            that has an effect elsewhere alone.
     """
     prefix = [key_prefix] if isinstance(key_prefix, str) else list(key_prefix or ())
     step = StepConfig(
@@ -87,6 +90,7 @@ def spark_asset(
         parameters=parameters or {},
         py_files=tuple(py_files),
         libraries=tuple(libraries_config),
+        writes_output=writes_output,
         engine=engine,
         cluster=cluster,
         local_spark_config=local_spark_config or {},

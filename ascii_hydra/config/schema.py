@@ -80,6 +80,8 @@ class StepConfig:
 
     Attributes:
         needs_cluster: it uses RDDs or the JVM, which serverless compute does not have.
+        writes_output: every run must write a file of its output folder, or it fails; false for a
+            step that has an effect elsewhere alone, such as a table of a catalog.
         expected_minutes: how long it executes, as far as you know better than the history of its
             runs; of one partition. For plans and budgets.
     """
@@ -93,6 +95,7 @@ class StepConfig:
     py_files: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     needs_cluster: bool = False
+    writes_output: bool = True
     expected_minutes: float | None = field(default=None, metadata={"range": (0, 30 * 24 * 60)})
     engine: Engine | None = None
     cluster: ClusterSize | None = None

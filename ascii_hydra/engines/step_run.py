@@ -45,6 +45,8 @@ class StepRun:
             words += ["--partition-key", self.partition_key]
         for name, value in settings.config.parameters.items():
             words += ["--parameter", f"{name}={_json(value)}"]
+        if not settings.config.writes_output:
+            words += ["--writes-output", "false"]
         return tuple(words)
 
 

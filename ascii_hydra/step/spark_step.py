@@ -34,7 +34,9 @@ from dagster_pipes import (
 
 from ascii_hydra.step.choices import Engine, ExecutionMode
 from ascii_hydra.step.folder_messages import opened_pipes
-from ascii_hydra.step.metadata import INPUT_BYTES, input_bytes
+from ascii_hydra.step.metadata import INPUT_BYTES
+from ascii_hydra.step.read_files import FilesRead
+from ascii_hydra.step.written_output import OutputWatch
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -58,6 +60,7 @@ class StepArguments:
         pipes_context: Dagster's encoded context, or None when started by hand.
         pipes_messages: where to report to, encoded, or None when started by hand.
         payload: names the Python code that this run was submitted with, or None.
+        writes_output: the step fails if it has written no file of its output.
     """
 
     engine: Engine
@@ -72,6 +75,7 @@ class StepArguments:
     pipes_context: Optional[str]
     pipes_messages: Optional[str]
     payload: Optional[str] = None
+    writes_output: bool = True
 
     @classmethod
     def parsed(cls, argv: Sequence[str]) -> StepArguments:
@@ -89,6 +93,7 @@ class StepArguments:
         parser.add_argument("--spark-conf", action="append", default=[], metavar="KEY=VALUE")
         parser.add_argument("--py-file", action="append", default=[], metavar="PATH")
         parser.add_argument("--payload", default=None, metavar="DIGEST")
+        parser.add_argument("--writes-output", choices=("true", "false"), default="true")
         parser.add_argument(DAGSTER_PIPES_CONTEXT_CLI_ARGUMENT, dest="pipes_context", default=None)
         parser.add_argument(
             DAGSTER_PIPES_MESSAGES_CLI_ARGUMENT, dest="pipes_messages", default=None
@@ -121,6 +126,7 @@ class StepArguments:
             pipes_context=given.pipes_context,
             pipes_messages=given.pipes_messages,
             payload=given.payload,
+            writes_output=given.writes_output == "true",
         )
 
 
@@ -173,6 +179,9 @@ class SparkStep:
     ) -> None:
         """The work of the step. Report what was made through `context`.
 
+        It must write at least one file of `self.output` (an empty table has one too), or the step
+        fails; not so if it is declared with `writes_output: false`.
+
         Args:
             context: the Dagster Pipes context: log, report metadata and asset checks.
             execution_mode: how much data to read or make.
@@ -187,7 +196,9 @@ class SparkStep:
         """Run the step with the arguments of the command line, then leave the process.
 
         Any exception is reported to Dagster (with its traceback), then raised again, so that
-        Spark's own exit state says the same.
+        Spark's own exit state says the same. Raises OutputNotWrittenError if the step's work has
+        ended and no file of its output was written by it: what an earlier run has left there is
+        not what this one made.
         """
         arguments = StepArguments.parsed(sys.argv[1:] if argv is None else argv)
         _check_payload(arguments.payload)
@@ -198,8 +209,10 @@ class SparkStep:
         with opened_pipes(_ArgumentsLoader(arguments), spark_is_ours=ours) as context:
             spark = _session(cls.__name__, arguments)
             try:
-                # A cluster's application may have served others before.
-                before = input_bytes(spark)
+                watch = None
+                if arguments.writes_output:
+                    watch = OutputWatch(arguments.output, arguments.engine, spark)
+                reads = FilesRead(spark, arguments.engine)
                 step.execute_business_logic(
                     context=context,
                     execution_mode=arguments.mode,
@@ -207,9 +220,11 @@ class SparkStep:
                     spark=spark,
                     engine=arguments.engine,
                 )
-                after = input_bytes(spark)
-                if before is not None and after is not None:
-                    context.report_custom_message({INPUT_BYTES: after - before})
+                read = reads.total()
+                if read is not None:
+                    context.report_custom_message({INPUT_BYTES: read})
+                if watch is not None:
+                    _check_output(watch, context)
             finally:
                 if ours:
                     spark.stop()
@@ -218,6 +233,15 @@ class SparkStep:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(0)
+
+
+def _check_output(watch: OutputWatch, context: PipesContext) -> None:
+    watch.check("pipeline.steps.STEP.writes_output=false, or writes_output=False of spark_asset")
+    if watch.unknown is not None:
+        context.log.warning(
+            "nobody has checked that this step has written its output: its folder could not be"
+            " listed ({})".format(watch.unknown)
+        )
 
 
 class PayloadError(Exception):

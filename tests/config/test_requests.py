@@ -48,6 +48,12 @@ def test_a_standalone_cluster_gets_the_same_cores_and_memory() -> None:
     assert asked.spark_conf["spark.executor.memory"] == "2048m"
 
 
+def test_a_step_is_told_that_it_need_not_write() -> None:
+    assert StepArguments.parsed(local().arguments).writes_output
+    asked = local("pipeline.steps.step_1.writes_output=false")
+    assert not StepArguments.parsed(asked.arguments).writes_output
+
+
 def test_what_is_said_nearest_to_the_step_wins() -> None:
     asked = local(
         "+engine.spark_conf={spark.sql.shuffle.partitions: '3', spark.ui.enabled: 'true'}",

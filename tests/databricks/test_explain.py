@@ -48,6 +48,16 @@ LIBRARY = (
             "rank raised pkg.BadInputError: no rows",
         ),
         (
+            ended(
+                begun=True,
+                output={
+                    "error": "SystemExit: 2",
+                    "logs": "usage: als.py [-h] --rank N\nals.py: error: --rank is required\n",
+                },
+            ),
+            "rank raised SystemExit: 2; its last words: als.py: error: --rank is required",
+        ),
+        (
             ended(begun=True, opened=True, exception=("ValueError", "ValueError: 3")),
             "rank raised ValueError: 3",
         ),

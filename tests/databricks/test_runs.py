@@ -6,9 +6,11 @@ import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import pytest
+
 from ascii_hydra.databricks.workspace import Workspace
 from tests.databricks.conftest import BUCKET, ENDLESS, altered, cluster_of, fault
-from tests.rehearsal_cloud import GOOD
+from tests.rehearsal_cloud import GOOD, STEP
 
 
 def test_a_step_succeeds_and_leaves_nothing(bench, cloud):
@@ -43,6 +45,23 @@ def test_a_step_of_ten_hours_costs_neither_patience_nor_many_calls(bench, cloud)
     assert ended.green, ended.cause
     assert cloud.clock.now() - begun > 13 * 3600
     assert cloud.calls("get") < 250
+
+
+@pytest.mark.parametrize("root", [f"s3://{BUCKET}/output", "/Volumes/main/default/tests/output"])
+def test_a_step_that_writes_nothing_is_not_green(bench, root):
+    """An empty table is a table, and what an earlier run has left is not this one's."""
+
+    def made(*more):
+        output = f"{root}/idle"
+        told = ("--engine=databricks", "--mode=full", f"--output={output}", *more)
+        return bench.run(bench.request("idle", STEP, arguments=told))
+
+    empty = made("--parameter=rows=0")
+    assert empty.green, empty.cause
+    assert not [line for line in empty.logged if "nobody has checked" in line]
+    idle = made().cause
+    assert "idle raised OutputNotWrittenError: nothing was written to " in idle
+    assert "file(s) there are of an earlier run. Write to self.output" in idle
 
 
 def test_the_exception_of_a_step_is_the_cause_of_its_failure(bench, cloud):

@@ -7,6 +7,7 @@ import threading
 import dagster as dg
 
 from tests.emr.conftest import BUCKET
+from tests.rehearsal_cloud import STEP
 
 
 def fault(on: str, effect: str, **more):
@@ -75,6 +76,22 @@ def test_no_message_no_green(bench, cloud):
     ended = bench.run(bench.request("silent", "print('done')"))
     assert "silent ended without any Dagster Pipes message" in ended.cause
     assert ended.evidence["emr/step_state"] == "COMPLETED"
+
+
+def test_a_step_that_writes_nothing_is_not_green(bench):
+    """An empty table is a table, and what an earlier run has left is not this one's."""
+
+    def made(*more):
+        output = f"s3://{BUCKET}/output/emr_idle"
+        told = ("--engine=emr", "--mode=full", f"--output={output}", *more)
+        return bench.run(bench.request("idle", STEP, arguments=told))
+
+    empty = made("--parameter=rows=0")
+    assert empty.green, empty.cause
+    assert not [line for line in empty.logged if "nobody has checked" in line]
+    idle = made().cause
+    assert "idle raised OutputNotWrittenError: nothing was written to " in idle
+    assert "file(s) there are of an earlier run. Write to self.output" in idle
 
 
 def test_what_another_asset_would_report_is_refused(bench, cloud):

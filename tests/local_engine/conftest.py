@@ -32,7 +32,10 @@ SPARK = """
 import os, sys
 from ascii_hydra.step import SparkStep
 """
-STEP_ARGUMENTS = ("--engine=pyspark", "--mode=small_dev_sample_local", "--output=out")
+STEP_ARGUMENTS = (
+    *("--engine=pyspark", "--mode=small_dev_sample_local", "--output=out"),
+    "--writes-output=false",
+)
 
 
 # Tells what these tests started from what others run on this machine meanwhile.

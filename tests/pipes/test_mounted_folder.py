@@ -176,6 +176,7 @@ session.stop()
 def test_databricks_session_and_process_are_left_alone(tmp_path):
     """They serve others too; and what cannot be set while Spark runs is no error."""
     words = ["--engine", "databricks", "--mode", "full", "--output", str(tmp_path / "output")]
+    words += ["--writes-output", "false"]
     conf = {"spark.sql.shuffle.partitions": "7", "spark.master": "local[2]"}
     words += [word for pair in conf.items() for word in ("--spark-conf", "=".join(pair))]
     done = subprocess.run(

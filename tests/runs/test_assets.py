@@ -23,6 +23,7 @@ given = StepArguments.parsed(sys.argv[1:])
 with open_dagster_pipes(params_loader=_ArgumentsLoader(given)) as context:
     os.makedirs(given.output, exist_ok=True)
     told = {"inputs": dict(given.inputs), "partition": dict(given.partition)}
+    told["writes_output"] = given.writes_output
     with open(os.path.join(given.output, "told.json"), "w") as file:
         json.dump(told, file)
     for check in given.parameters.get("checks", {}):
@@ -100,6 +101,13 @@ def test_a_week_reads_its_days_and_no_others(script: str, tmp_path: Path) -> Non
         days = ",".join(f"2026-01-{day}" for day in range(11, 18))
         read = told(tmp_path / "w" / "weekly" / "partition=2026-01-11")["inputs"]["daily"]
         assert read == f"{tmp_path}/w/daily/partition={{{days}}}"
+
+
+def test_a_script_with_an_effect_elsewhere_need_not_write(script: str, tmp_path: Path) -> None:
+    for writes in (True, False):
+        asset = spark_asset(f"e_{writes}", external_script_file=script, writes_output=writes)
+        assert made([asset], tmp_path).success
+        assert told(tmp_path / f"e_{writes}")["writes_output"] is writes
 
 
 def test_two_dimensions_are_read_by_one_of_them_and_whole(script: str, tmp_path: Path) -> None:

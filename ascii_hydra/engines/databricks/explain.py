@@ -33,6 +33,8 @@ _EXCEPTION = re.compile(
     r"^(?:Caused by: )?((?:[\w$]+\.)*\w*(?:Error|Exception|Interrupt|Failure|Exit|Iteration))"
     r"(?::\s(.*))?$"
 )
+# What argparse prints before it leaves by SystemExit.
+_USAGE = re.compile(r"^\S+: error: .+$", re.MULTILINE)
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _PLATFORM = ("CLOUD_FAILURE", "INTERNAL_ERROR")
 # The request may be right: there were too many at once, or it is not known what has gone wrong.
@@ -276,7 +278,11 @@ def _raised(seen: Evidence) -> str | None:
     for line in reversed(lines):
         found = _EXCEPTION.match(line)
         if found:
-            return exception_words(found[1], found[2] or "")
+            words = exception_words(found[1], found[2] or "")
+            usage = _USAGE.findall(_plain(seen.output.get("logs")))
+            if found[1] == "SystemExit" and usage:
+                return f"{words}; its last words: {shortened(usage[-1])}"
+            return words
     return None
 
 

@@ -1,0 +1,113 @@
+"""What a step is said to have read: the sizes of the files that its queries scan, or nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+KEPT = """
+a = spark.read.parquet(table).cache()
+a.count()
+a.agg({"wide": "max"}).collect()
+a.unpersist()
+"""
+OWN_OUTPUT = """
+spark.range(10).coalesce(1).write.mode("overwrite").parquet(out)
+spark.read.schema("id long").parquet(out).count()
+"""
+FAILING = """
+try:
+    spark.read.text(text).selectExpr("raise_error(value)").collect()
+except Exception as fault:
+    assert "secret" in str(fault)
+"""
+JOINED = """
+rows = spark.read.parquet(table)
+rows.join(rows.groupBy("part").count(), "part").count()
+"""
+PLANNED_ANEW = """
+lengths = spark.read.text(text).selectExpr("cast(length(value) AS long) AS small").distinct()
+spark.read.parquet(table).join(lengths, "small").count()
+"""
+UNTOLD = """
+rows = spark.newSession().read.parquet(table)
+rows.count()
+"""
+READS = {
+    "nothing": ("spark.range(1000).count()", 0),
+    "one column": ("spark.read.parquet(table).agg({'small': 'max'}).collect()", "table"),
+    "the whole table": ("spark.read.parquet(table).write.mode('overwrite').csv(out)", "table"),
+    "one partition": ("spark.read.parquet(table).where('part = 1').count()", "part=1"),
+    "twice": (JOINED, "two tables"),
+    "two tables": (PLANNED_ANEW, "table and text"),
+    "another session's": (UNTOLD, None),
+    "kept": (KEPT, "table"),
+    "its own output": (OWN_OUTPUT, "out"),
+    "text": ("spark.read.text(text).count()", "text"),
+    "a query that fails": (FAILING, "text"),
+    "rows of Python": ("spark.createDataFrame([(1,)], 'n int').collect()", None),
+    "an RDD": ("spark.sparkContext.textFile(text).count()", None),
+    "the RDD of a table": ("spark.read.parquet(table).rdd.count()", None),
+    "a row at a time": ("list(spark.read.parquet(table).toLocalIterator())", None),
+}
+BODY = """
+import json, shutil
+from ascii_hydra.step.read_files import FilesRead
+said = {}
+for name, code in self.parameters["cases"].items():
+    files = FilesRead(spark, engine)
+    exec(code, {"spark": spark, **self.parameters["paths"]})
+    said[name] = files.total()
+context.report_asset_materialization(metadata={"said": json.dumps(said)})
+"""
+
+
+def size(folder: Path) -> int:
+    return sum(one.stat().st_size for one in folder.rglob("*.parquet"))
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """3 MB of one wide column and a narrow one, in three partitions."""
+    for part in range(3):
+        folder = tmp_path / "table" / f"part={part}"
+        folder.mkdir(parents=True)
+        wide = [os.urandom(500).hex() for _ in range(1000 * (part + 1))]
+        pq.write_table(pa.table({"small": range(len(wide)), "wide": wide}), folder / "a.parquet")
+    return tmp_path / "table"
+
+
+def test_the_sizes_of_the_files_that_are_scanned(bench, table, tmp_path):
+    text, out = tmp_path / "text.txt", tmp_path / "out"
+    text.write_text("secret\n" * 10_000)
+    paths = {"table": str(table), "text": str(text), "out": str(out)}
+    cases = {name: code for name, (code, _) in READS.items()}
+    told = [f"--parameter=cases={json.dumps(cases)}", f"--parameter=paths={json.dumps(paths)}"]
+    given = ("--engine=pyspark", "--mode=full", "--output=x", "--writes-output=false", *told)
+    ended = bench.run(bench.spark("reader", BODY, arguments=given, timeout_s=300.0))
+    assert ended.green, ended.cause
+    sizes = {
+        "table": size(table),
+        "part=1": size(table / "part=1"),
+        "two tables": 2 * size(table),
+        "table and text": size(table) + text.stat().st_size,
+        "out": size(out),
+        "text": text.stat().st_size,
+    }
+    assert size(table) > 3_000_000
+    assert json.loads(ended.materialized["said"]) == {
+        name: sizes.get(expected, expected) for name, (_, expected) in READS.items()
+    }
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+def test_what_a_step_has_read_is_on_its_asset(bench, table, unknown):
+    body = f"spark.read.parquet({str(table)!r}).agg({{'small': 'max'}}).collect()\n"
+    body += "spark.createDataFrame([(1,)], 'n int').count()\n" * unknown
+    made = bench.run(bench.spark("made", body, timeout_s=300.0)).materialized
+    assert made.get("spark/input_bytes") == (None if unknown else size(table))
