@@ -110,6 +110,7 @@ def request_notices(settings: Settings) -> Iterator[str]:
         ConfigError: for a step there is no request: look for `request_problems` first.
     """
     found: dict[str, None] = {}
+    alike: dict[str, list[str]] = {}
     for step in settings.steps.values():
         run = planned_run(settings, step)
         if isinstance(step.engine, EmrEngine):
@@ -122,8 +123,10 @@ def request_notices(settings: Settings) -> Iterator[str]:
             found |= dict.fromkeys(databricks_notices(run))
         elif not isinstance(step.engine, PySparkEngine):
             raise UnknownEngineError(step.engine.name, "notice", Engine)
-        found |= dict.fromkeys(_capacity_notices(run))
+        for one in _capacity_notices(run):
+            alike.setdefault(one, []).append(step.name)
     yield from found
+    yield from (f"{', '.join(names)}: {one}" for one, names in alike.items())
 
 
 def keeps_promise(settings: Settings) -> bool:
@@ -146,21 +149,20 @@ def _lack(run: StepRun) -> str | None:
 
 
 def _capacity_notices(run: StepRun) -> Iterator[str]:
-    """Where a request is less than the configuration says."""
+    """Where a request is less than the configuration says, without the step's name."""
     cluster, asked = run.settings.cluster, request(run)
     has = capacity(asked)
     if has is None:
         return
-    at = f"pipeline.steps.{run.settings.name}"
     if has.executor_vcpus < has.vcpus:
         yield (
-            f"{at}: Spark's executors get {has.executor_vcpus:g} of the {has.vcpus:g} vCPUs of the"
+            f"Spark's executors get {has.executor_vcpus:g} of the {has.vcpus:g} vCPUs of the"
             f" workers{_reason(run.settings.engine)}."
         )
     lack = promise_lack(has, cluster.promise)
     if lack is not None and cluster.keeps_promise:
         yield (
-            f"{at}: what is asked for ({describe(asked)}) does not keep the promise of"
+            f"what is asked for ({describe(asked)}) does not keep the promise of"
             f" cluster={cluster.size} ({lack}): comparisons tell it as not equal."
         )
 

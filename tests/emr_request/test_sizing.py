@@ -141,7 +141,9 @@ def test_steps_at_a_time_have_their_own_part_of_every_worker(size: str, most: in
             "yarn.scheduler.capacity.maximum-am-resource-percent": "1"
         }
         assert executors_get(*words) == (workers * (vcpus // steps), workers * vcpus)
-        (notice,) = [one for one in request_notices(settled(*words)) if "step_1: Spark's" in one]
+        (notice,) = [
+            one for one in request_notices(settled(*words)) if ": Spark's executors" in one
+        ]
         assert f"because engine.step_concurrency={steps} divides every worker" in notice
     refused = told(*shared, f"engine.step_concurrency={most + 1}")
     assert refused.startswith(f"engine.step_concurrency={most + 1}: a worker has {vcpus} vCPUs")
@@ -229,7 +231,7 @@ def test_emrs_own_maximization_is_told_with_what_it_costs(size: str, cores: int)
     assert executors_get(*words) == (cores, workers * vcpus)
     notices = list(request_notices(settled(*words)))
     assert (
-        f"pipeline.steps.step_1: Spark's executors get {cores} of the {workers * vcpus} vCPUs of"
+        f"step_1, step_2: Spark's executors get {cores} of the {workers * vcpus} vCPUs of"
         " the workers, because engine.maximize_resource_allocation=true gives the driver a whole"
         " worker."
     ) in notices

@@ -50,7 +50,7 @@ def test_a_smaller_cluster_of_a_users_own_keeps_no_promise(
     ended = command_line(*words)
     assert ended.returncode == 0, ended.stderr
     notice = (
-        "pipeline.steps.step_1: what is asked for (1 x m5d.xlarge + m5d.xlarge) does not keep the"
+        "step_1: what is asked for (1 x m5d.xlarge + m5d.xlarge) does not keep the"
         " promise of cluster=large (1 of 8 workers): comparisons tell it as not equal."
     )
     assert notice in ended.stderr
@@ -88,7 +88,7 @@ def test_a_users_own_databricks_cluster_is_shown_and_measured(
     whole = settled("databricks", word)
     assert not keeps_promise(whole)
     (notice,) = [one for one in request_notices(whole) if "promise" in one]
-    assert notice.startswith(f"pipeline.steps.step_1: what is asked for ({shown}) does not keep")
+    assert notice.startswith(f"step_1: what is asked for ({shown}) does not keep")
     assert f"({lack})" in notice
 
 
@@ -127,7 +127,7 @@ def test_kinds_of_workers_of_a_users_own_emr_cluster_stand_side_by_side() -> Non
     assert (has.vcpus, has.executor_vcpus) == (32.0, 20.0)
     (notice,) = [one for one in request_notices(settled("emr", word)) if "executors" in one]
     assert notice == (
-        "pipeline.steps.step_1: Spark's executors get 20 of the 32 vCPUs of the workers, because of"
+        "step_1: Spark's executors get 20 of the 32 vCPUs of the workers, because of"
         " Spark's settings or of workers that are not alike."
     )
 
