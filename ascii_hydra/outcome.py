@@ -35,7 +35,8 @@ class StepOutcome:
         bill: what it cost; None if that is not known.
         estimated_usd: what it was expected to cost; None if that was not known.
         input_gb: what it read, if it said so; of 10^9 bytes.
-        vcpus, memory_gib: of all workers.
+        vcpus: what Spark's executors get of those of all workers.
+        memory_gib: of all workers.
         output: folder or URI of what it made.
         error: what went wrong, for a person.
     """
@@ -75,7 +76,7 @@ class Outcome:
         shared: what a cluster that several steps shared cost besides the steps themselves.
         resumed_from: the folder of the row that this one was taken over from.
         estimated_usd: what the whole was expected to cost before; None if that was not known.
-        keeps_promise: every cluster keeps what its size promises.
+        keeps_promise: what is asked for keeps, for every step, what its size promises.
         run_ids: Dagster's runs, in the history of `dagster_home`.
         error: what went wrong before or beside the steps.
     """

@@ -22,7 +22,7 @@ from ascii_hydra.config.schema import Config
 from ascii_hydra.config.settle import Settings, settle
 from ascii_hydra.costs.bill import Bill
 from ascii_hydra.engines.estimate import PlannedRun, plan_estimates
-from ascii_hydra.engines.request import request_problems
+from ascii_hydra.engines.request import keeps_promise, request_problems
 from ascii_hydra.outcome import Ending, Outcome, StepOutcome
 from ascii_hydra.step.choices import Engine
 
@@ -47,8 +47,7 @@ def done(config: DictConfig) -> Outcome:
         (folder / "settled.yaml").write_text(settings.yaml, encoding="utf-8")
         option = hydra_config.runtime.choices["pipeline"]
         outcome = _acted(settings, option, overrides, multirun=multirun)
-        kept = all(step.cluster.keeps_promise for step in settings.steps.values())
-        outcome = replace(outcome, keeps_promise=kept)
+        outcome = replace(outcome, keeps_promise=_keeps_promise(settings))
     except KeyboardInterrupt:
         outcome = _unstarted(config, "interrupted before anything was started", Ending.canceled)
     except Exception as fault:
@@ -82,6 +81,13 @@ def done(config: DictConfig) -> Outcome:
         elif multirun and config.launch.on_failure is OnFailure["stop"]:
             _halted = _halted or "an earlier row failed (launch.on_failure=stop)"
     return outcome
+
+
+def _keeps_promise(settings: Settings) -> bool:
+    try:
+        return keeps_promise(settings)
+    except ConfigError:  # of a row that was not started, so that nobody has looked for problems
+        return False
 
 
 def _told(fault: Exception) -> str:
@@ -145,7 +151,7 @@ def _planned(settings: Settings, planned: PlannedRun) -> Outcome:
                     one.bill, unpriced=tuple(f"{what} of {one.step}" for what in one.lacking)
                 ),
                 estimated_usd=one.usd,
-                vcpus=one.estimate.vcpus,
+                vcpus=one.estimate.executor_vcpus,
                 memory_gib=one.estimate.memory_gib,
             )
             for one in planned.steps

@@ -21,7 +21,7 @@ from ascii_hydra.config.arguments import override_key
 from ascii_hydra.config.choices import ClusterSize, Endpoint
 from ascii_hydra.config.compose import composed
 from ascii_hydra.config.launchpad_rule import launchpad_problem, refused_overrides
-from ascii_hydra.config.problems import ConfigError
+from ascii_hydra.config.problems import ConfigError, UnknownEngineError
 from ascii_hydra.config.schema import EndpointConfig
 from ascii_hydra.config.settle import Settings, StepSettings, settle
 from ascii_hydra.costs.bill import Bill, together
@@ -129,14 +129,20 @@ class SparkPipesClient(ConfigurableResource):  # type: ignore[type-arg]
 
 
 def client_type(engine: Engine) -> type[CloudClient[Any]]:
-    """The class of a cloud's Pipes client; only its own SDK is imported."""
+    """The class of a cloud's Pipes client; only its own SDK is imported.
+
+    Raises:
+        UnknownEngineError: the engine is no cloud's.
+    """
     if engine is Engine.emr:
         from ascii_hydra.engines.emr.client import EmrClient
 
         return EmrClient
-    from ascii_hydra.engines.databricks.client import DatabricksClient
+    if engine is Engine.databricks:
+        from ascii_hydra.engines.databricks.client import DatabricksClient
 
-    return DatabricksClient
+        return DatabricksClient
+    raise UnknownEngineError(engine, "client of a cloud", (Engine.emr, Engine.databricks))
 
 
 def shared_ended(launch: str, billed: Callable[[Bill], None]) -> Iterator[str]:

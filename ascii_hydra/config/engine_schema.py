@@ -66,14 +66,15 @@ class EmrEngine(EngineConfig):
         python_version: of those that the release ships, the one that steps run with.
         staging_root: s3:// folder for payloads, Pipes messages and logs of clusters.
         cluster_id: an existing cluster to add steps to; it is never terminated by us.
-        step_concurrency: steps that a cluster runs at a time.
+        step_concurrency: steps that a cluster runs at a time; each gets its part of every worker.
         service_role, job_flow_role: IAM role of EMR, and instance profile of its instances.
         subnets: EMR takes the zone with the best capacity and price of several (fleets only).
         key_name: EC2 key pair for SSH, or None.
         primary_security_group, worker_security_group, service_security_group: EMR's own if None.
         security_configuration: name of one, or None.
         node_labels: the driver runs on core nodes only, never on a task node that spot may take.
-        maximize_resource_allocation: EMR sizes the executors to the instances.
+        maximize_resource_allocation: EMR sizes the driver and the executors, and gives the driver
+            a whole worker; else we do, and executors get the vCPUs of all workers.
         configurations: EMR configuration classifications, merged with ours by classification.
         bootstrap_actions: scripts (s3:// URI, then its arguments) that every node runs first.
         tags: of clusters, besides those that ascii_hydra sets.
@@ -98,7 +99,7 @@ class EmrEngine(EngineConfig):
     service_security_group: str | None = None
     security_configuration: str | None = None
     node_labels: bool = True
-    maximize_resource_allocation: bool = True
+    maximize_resource_allocation: bool = False
     configurations: tuple[EmrConfiguration, ...] = ()
     bootstrap_actions: tuple[BootstrapAction, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)

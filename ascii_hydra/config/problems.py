@@ -8,6 +8,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
+
+from ascii_hydra.step.choices import Engine
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,22 @@ class ConfigError(Exception):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__(listed(self.problems))
+
+
+class UnknownEngineError(ConfigError):
+    """Something was asked of an engine for which it does not exist.
+
+    Args:
+        engine: the engine, or the request or configuration of one, by which it is named.
+        what: what was asked for: `a client`.
+        supported: the engines that have it.
+    """
+
+    def __init__(self, engine: object, what: str, supported: Iterable[Engine]) -> None:
+        name = engine.value if isinstance(engine, Enum) else engine
+        named = name if isinstance(name, str) else type(name).__name__
+        known = one_of(one.value for one in supported)
+        super().__init__([Problem(f"engine={named}", f"there is no {what} for it: use {known}.")])
 
 
 def listed(problems: Sequence[Problem]) -> str:

@@ -8,10 +8,12 @@ from enum import StrEnum
 from typing import Any
 
 from ascii_hydra.catalogue.prices import Price, PriceList
+from ascii_hydra.config.problems import UnknownEngineError
 from ascii_hydra.costs.usage import InstanceUse, Usage
 from ascii_hydra.step.choices import Engine
 
 _HOUR_S = 3600.0
+_CHARGING = (Engine.emr, Engine.databricks)
 # AWS bills EC2, EBS and EMR by the second, and a minute at least; Databricks bills DBU by the
 # second, without a minimum (https://www.databricks.com/product/pricing).
 # https://aws.amazon.com/emr/pricing/, https://aws.amazon.com/ec2/pricing/on-demand/
@@ -221,6 +223,8 @@ def _ec2(use: InstanceUse, usage: Usage, prices: PriceList) -> Iterator[BillLine
 
 
 def _fee(use: InstanceUse, usage: Usage, prices: PriceList) -> Iterator[BillLine | str]:
+    if usage.engine not in _CHARGING:
+        raise UnknownEngineError(usage.engine, "fee", _CHARGING)
     if use.charged_s <= 0:
         return
     if usage.engine is Engine.emr:

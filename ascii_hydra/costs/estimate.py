@@ -38,7 +38,9 @@ class Estimate:
         bill: what it costs then; without its execution if nobody knows how long that is.
         low_usd, high_usd: the spread, from that of the duration; None where it is not known.
         usd_per_hour: what an hour of its execution costs; None if anything has no price.
-        vcpus: of all workers.
+        vcpus: of all workers; 0 if not known.
+        executor_vcpus: what Spark's executors get of them, by which durations are scaled and rows
+            compared; 0 if not known.
         memory_gib: of all workers.
     """
 
@@ -48,6 +50,7 @@ class Estimate:
     high_usd: float | None
     usd_per_hour: float | None
     vcpus: float
+    executor_vcpus: float
     memory_gib: float
 
     @property

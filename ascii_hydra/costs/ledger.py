@@ -26,7 +26,7 @@ class Sample:
         at: when it ended: ISO 8601, UTC.
         endpoint, pipeline, step, mode, engine, cluster: what was chosen.
         partition: the partition's key, or None.
-        vcpus: of all workers; 0 if not known.
+        vcpus: of all executors; 0 if not known.
         startup_s: from the submission to the step's first moment; 0 if no instance was started for
             the step, or those of a pool were used.
         run_s: its execution.

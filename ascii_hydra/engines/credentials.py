@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from ascii_hydra.aws.client import Place
 from ascii_hydra.aws.place import place_of
-from ascii_hydra.config.engine_schema import DatabricksEngine
-from ascii_hydra.config.problems import Problem
+from ascii_hydra.config.engine_schema import DatabricksEngine, EmrEngine, PySparkEngine
+from ascii_hydra.config.problems import Problem, UnknownEngineError
 from ascii_hydra.config.settle import Settings, StepSettings
 from ascii_hydra.databricks.workspace import (
     CLIENT_ID,
@@ -18,6 +18,7 @@ from ascii_hydra.databricks.workspace import (
     Workspace,
     workspace_of,
 )
+from ascii_hydra.step.choices import Engine
 
 
 def credential_problems(step: StepSettings) -> Iterator[Problem]:
@@ -41,6 +42,8 @@ def launch_credential_problems(settings: Settings) -> list[Problem]:
 def _needed(step: StepSettings) -> Iterator[Place | Workspace]:
     """Where this machine logs in for a step."""
     engine = step.engine
+    if not isinstance(engine, PySparkEngine | EmrEngine | DatabricksEngine):
+        raise UnknownEngineError(engine.name, "login", Engine)
     # A rehearsal that is still to be started has no address to log in at.
     if isinstance(engine, DatabricksEngine) and not (
         workspace_of(step).rehearsal and step.endpoint.url is None

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO
 
-from ascii_hydra.catalogue import instance_types
 from ascii_hydra.config.cluster_schema import PySparkCluster
 from ascii_hydra.config.partitions import chosen_partitions, dimension_values, local_file
 from ascii_hydra.config.schema import PipelineConfig, StepConfig
@@ -15,11 +14,10 @@ from ascii_hydra.config.settle import Settings
 from ascii_hydra.costs.bill import Bill, bill, times, together
 from ascii_hydra.costs.estimate import Estimate
 from ascii_hydra.costs.ledger import Sample, samples
-from ascii_hydra.costs.usage import InstanceUse
 from ascii_hydra.dagster_home import known_home
 from ascii_hydra.engines.expected_run import expected_run, expected_startup, shared_flow
 from ascii_hydra.engines.local_request import LocalRequest
-from ascii_hydra.engines.planned import planned_usage
+from ascii_hydra.engines.planned import Asked, capacity, planned_usage
 from ascii_hydra.engines.request import request
 from ascii_hydra.engines.step_run import StepRun, planned_run
 
@@ -27,10 +25,7 @@ if TYPE_CHECKING:
     from ascii_hydra.engines.databricks.databricks_request import DatabricksRequest
     from ascii_hydra.engines.emr.emr_request import EmrRequest
 
-    Asked = LocalRequest | EmrRequest | DatabricksRequest
-
 _HOUR_S = 3600.0
-_MANAGERS = frozenset({"primary", "driver"})
 
 
 @dataclass(frozen=True)
@@ -160,9 +155,9 @@ def estimated(run: StepRun, asked: Asked, history: Iterable[Sample] | None = Non
     known = samples(known_home()) if history is None else history
     if isinstance(asked, LocalRequest):
         return _local(run, known)
-    hour = planned_usage(asked, 0.0, _HOUR_S)
-    vcpus, memory_gib = _workers(hour.instances)
-    takes = expected_run(run, asked, known, vcpus=vcpus, photon=hour.photon)
+    hour, has = planned_usage(asked, 0.0, _HOUR_S), capacity(asked)
+    executor_vcpus = 0.0 if has is None else has.executor_vcpus
+    takes = expected_run(run, asked, known, vcpus=executor_vcpus, photon=hour.photon)
 
     def cost(run_s: float) -> Bill:
         return bill([planned_usage(asked, takes.startup_s, run_s)], asked.costing.prices)
@@ -173,8 +168,9 @@ def estimated(run: StepRun, asked: Asked, history: Iterable[Sample] | None = Non
         low_usd=None if takes.low_s is None else cost(takes.low_s).usd,
         high_usd=None if takes.high_s is None else cost(takes.high_s).usd,
         usd_per_hour=_hour(asked).usd,
-        vcpus=vcpus,
-        memory_gib=memory_gib,
+        vcpus=0.0 if has is None else has.vcpus,
+        executor_vcpus=executor_vcpus,
+        memory_gib=0.0 if has is None else has.memory_gib,
     )
 
 
@@ -234,6 +230,7 @@ def _local(run: StepRun, known: Iterable[Sample]) -> Estimate:
         high_usd=nothing,
         usd_per_hour=0.0,
         vcpus=cluster.cores,
+        executor_vcpus=cluster.cores,
         memory_gib=cluster.driver_memory_gib,
     )
 
@@ -243,19 +240,6 @@ def _hour(asked: Asked) -> Bill:
         return Bill(run_s=_HOUR_S)
     usage = planned_usage(asked, 0.0, _HOUR_S)
     return bill([usage], asked.costing.prices)
-
-
-def _workers(instances: Iterable[InstanceUse]) -> tuple[float, float]:
-    """vCPUs and GiB of all workers; of the only node of a cluster without any. Types that are not
-    known count 0."""
-    every = list(instances)
-    workers = [one for one in every if one.role not in _MANAGERS] or every
-    known = instance_types()
-    found = [(one.count, known[one.instance_type]) for one in workers if one.instance_type in known]
-    return (
-        float(sum(count * kind.vcpus for count, kind in found)),
-        sum(count * kind.memory_gib for count, kind in found),
-    )
 
 
 def _shared_startup(

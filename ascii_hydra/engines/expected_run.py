@@ -4,18 +4,19 @@ it, and which of the runs before it are like it."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ascii_hydra.config.choices import Endpoint
+from ascii_hydra.config.problems import UnknownEngineError
 from ascii_hydra.costs.estimate import Expected
 from ascii_hydra.costs.expected import Assumed, Wanted, expected
 from ascii_hydra.costs.ledger import Sample
+from ascii_hydra.engines.databricks.databricks_request import DatabricksRequest
+from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.step_run import StepRun
+from ascii_hydra.step.choices import Engine
 
-if TYPE_CHECKING:
-    from ascii_hydra.engines.databricks.databricks_request import DatabricksRequest
-    from ascii_hydra.engines.emr.emr_request import EmrRequest
-
+_CLOUDS = (Engine.emr, Engine.databricks)
 _MINUTE_S = 60.0
 _NO_STARTUP = Assumed(0.0, "", fixed=True)
 # "provisioning", Spark alone: AWS's aws-emr-advisor (github.com/aws-samples/aws-emr-advisor).
@@ -39,7 +40,7 @@ def expected_run(
         run: the step's run.
         asked: what is asked of a cloud; None on this machine.
         history: earlier runs of any steps.
-        vcpus: of all workers; 0 if not known.
+        vcpus: of all executors; 0 if not known.
         photon: Databricks' Photon executes it.
     """
     startup = _NO_STARTUP
@@ -60,9 +61,11 @@ def expected_startup(
 def shared_flow(asked: EmrRequest | DatabricksRequest) -> Mapping[str, Any] | None:
     """The cluster that is one for all steps of the launch, or None. (Databricks' pools are no
     clusters: every step starts one of its own.)"""
-    from ascii_hydra.engines.emr.emr_request import EmrRequest
-
-    return asked.run_job_flow if isinstance(asked, EmrRequest) and asked.shared else None
+    if isinstance(asked, EmrRequest):
+        return asked.run_job_flow if asked.shared else None
+    if isinstance(asked, DatabricksRequest):
+        return None
+    raise UnknownEngineError(asked, "shared cluster", _CLOUDS)
 
 
 def _wanted(run: StepRun, vcpus: float, *, photon: bool) -> Wanted:
@@ -91,8 +94,6 @@ def _told(run: StepRun, *, in_a_cloud: bool) -> Assumed | None:
 
 
 def _startup(run: StepRun, asked: EmrRequest | DatabricksRequest) -> Assumed:
-    from ascii_hydra.engines.emr.emr_request import EmrRequest
-
     rehearsal = run.settings.endpoint.name is Endpoint.rehearsal
     config = run.settings.rehearsal
     if isinstance(asked, EmrRequest):
@@ -101,7 +102,7 @@ def _startup(run: StepRun, asked: EmrRequest | DatabricksRequest) -> Assumed:
         if not rehearsal:
             return _EMR_STARTUP
         waited, each = "provisioning_seconds", len(asked.run_job_flow.get("BootstrapActions", ()))
-    else:
+    elif isinstance(asked, DatabricksRequest):
         cluster: Mapping[str, Any] | None = asked.task.get("new_cluster")
         if cluster is None:
             return _NO_STARTUP
@@ -111,5 +112,7 @@ def _startup(run: StepRun, asked: EmrRequest | DatabricksRequest) -> Assumed:
         waited = "pool_seconds" if pooled else "provisioning_seconds"
         # The step's wheel is installed on the cluster, after its init scripts.
         each = len(cluster.get("init_scripts", ())) + 1
+    else:
+        raise UnknownEngineError(asked, "start-up to be expected", _CLOUDS)
     seconds = getattr(config, waited) + config.bootstrap_seconds * each
     return Assumed(seconds, f"rehearsal.{waited} and bootstrap_seconds", fixed=True)

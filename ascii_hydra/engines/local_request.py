@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
@@ -72,6 +73,13 @@ class LocalRequest:
     def master(self) -> str:
         """Where Spark's tasks run."""
         return self.spark_conf.get("spark.master", "local[*]")
+
+    @property
+    def computing(self) -> str:
+        """What Spark gets, in a few words: `2 cores, 1 GiB here`."""
+        memory = f"{self.driver_memory_mib / 1024:g} GiB"
+        cores = re.fullmatch(r"local\[(\d+)\]", self.master)
+        return f"{self.master}, {memory}" if cores is None else f"{cores[1]} cores, {memory} here"
 
     @property
     def on_this_machine(self) -> bool:

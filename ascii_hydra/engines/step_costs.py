@@ -130,7 +130,7 @@ class StepCosts:
             shown = oldest if oldest == newest else f"{oldest} to {newest}"
             told["cost/price_date"] = MetadataValue.text(shown)
         if estimate is not None:
-            told[VCPUS_KEY] = MetadataValue.float(float(estimate.vcpus))
+            told[VCPUS_KEY] = MetadataValue.float(float(estimate.executor_vcpus))
             told[MEMORY_KEY] = MetadataValue.float(float(estimate.memory_gib))
             if estimate.usd is not None:
                 told[ESTIMATED_KEY] = MetadataValue.float(float(estimate.usd))
@@ -193,7 +193,7 @@ class StepCosts:
             mode=costing.mode,
             engine=self._engine.value,
             cluster=costing.cluster,
-            vcpus=0.0 if estimate is None else estimate.vcpus,
+            vcpus=0.0 if estimate is None else estimate.executor_vcpus,
             startup_s=made.startup_s if self._usages[-1].fresh else 0.0,
             run_s=made.run_s,
             usd=made.usd,

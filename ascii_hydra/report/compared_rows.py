@@ -311,7 +311,7 @@ def _unequal(rows: Sequence[ComparedRow]) -> Iterator[str]:
     if broken:
         yield (
             f"not equal: {_named(broken)} do not keep the promise of their size"
-            " (cluster.keeps_promise=false)."
+            " (cluster.keeps_promise=false, or what is asked for is less)."
         )
 
 

@@ -13,12 +13,11 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-from ascii_hydra.config.choices import PlanFormat, ReuseCluster
-from ascii_hydra.config.cluster_schema import DatabricksCluster, EmrCluster, PySparkCluster
-from ascii_hydra.config.engine_schema import DatabricksEngine, EmrEngine, PySparkEngine
+from ascii_hydra.config.choices import PlanFormat
 from ascii_hydra.config.settle import Settings, StepSettings
 from ascii_hydra.engines.estimate import PlannedRun, plan_estimates
 from ascii_hydra.engines.local_request import LocalRequest
+from ascii_hydra.engines.planned import describe
 from ascii_hydra.engines.step_run import planned_run
 from ascii_hydra.report.plan_costs import show_costs, total_words
 from ascii_hydra.report.progress import nearby, wide_console
@@ -88,7 +87,7 @@ def _show_steps(settings: Settings, planned: PlannedRun, console: Console) -> No
 
 def _steps(settings: Settings, planned: PlannedRun, *, outputs: bool = True) -> Table:
     table = Table(box=None, pad_edge=False)
-    headings = ["step", "engine", "cluster", "computing", "partitions", "output"]
+    headings = ["step", "engine", "cluster", "computing", "executors", "partitions", "output"]
     for heading in headings if outputs else headings[:-1]:
         table.add_column(heading, overflow="fold", no_wrap=heading in {"step", "engine"})
     for one in planned.steps:
@@ -99,7 +98,8 @@ def _steps(settings: Settings, planned: PlannedRun, *, outputs: bool = True) -> 
             step.name,
             step.engine.name.value,
             step.cluster.size.value,
-            computing(step),
+            describe(one.asked),
+            f"{vcpus:g} vCPU" if (vcpus := one.estimate.executor_vcpus) else "?",
             f"{count} ({names})" if names else "-",
             escape(nearby(planned_run(settings, step).output)),
         ]
@@ -158,59 +158,3 @@ def _filled(words: Iterable[str], width: int) -> list[str]:
         else:
             lines.append(word)
     return lines
-
-
-def computing(step: StepSettings) -> str:
-    """The computing that a step gets, in a few words."""
-    cluster = step.cluster
-    match cluster:
-        case PySparkCluster():
-            where = step.engine.master if isinstance(step.engine, PySparkEngine) else None
-            cores = where or f"{cluster.cores} cores"
-            return f"{cores}, {cluster.driver_memory_gib:g} GiB{'' if where else ' here'}"
-        case EmrCluster():
-            return _emr_computing(step, cluster)
-        case DatabricksCluster():
-            return _databricks_computing(step, cluster)
-    return f"{cluster.workers} workers"
-
-
-def _databricks_computing(step: StepSettings, cluster: DatabricksCluster) -> str:
-    engine = step.engine
-    assert isinstance(engine, DatabricksEngine)
-    if engine.serverless:
-        return "serverless"
-    if engine.cluster_id is not None:
-        return f"existing cluster {engine.cluster_id}"
-    from ascii_hydra.engines.databricks.cluster_spec import shares_pools, spot_workers, workers_of
-
-    total, spot = workers_of(cluster), spot_workers(cluster)
-    grown = f" to {cluster.max_workers}" if (cluster.max_workers or 0) > total else ""
-    photon = ", Photon" if cluster.photon else ""
-    if cluster.pool_id is not None:
-        driver = cluster.driver_pool_id or cluster.pool_id
-        return f"{total}{grown} of pool {cluster.pool_id} + 1 of pool {driver}{photon}"
-    told = f" ({spot} spot)" if spot else ""
-    pools = ", shared pools" if shares_pools(step) else ""
-    workers = f"{total}{grown} x {cluster.worker_node_type}{told}"
-    return f"{workers} + {cluster.driver_node_type}{photon}{pools}"
-
-
-def _emr_computing(step: StepSettings, cluster: EmrCluster) -> str:
-    engine = step.engine
-    assert isinstance(engine, EmrEngine)
-    if engine.cluster_id is not None:
-        return f"existing cluster {engine.cluster_id}"
-    from ascii_hydra.catalogue import instance_types
-    from ascii_hydra.catalogue.prices import price_list
-    from ascii_hydra.engines.emr.instances import worker_types, workers_of
-
-    known, prices = instance_types(engine.region), price_list(step.prices, engine.region)
-    types = worker_types(cluster, engine.release_label, known, prices)
-    roles = workers_of(cluster)
-    total = roles.core + roles.spot + roles.on_demand_tasks
-    grown = f" to {cluster.max_workers}" if (cluster.max_workers or 0) > total else ""
-    spot = f" ({roles.spot} spot)" if roles.spot else ""
-    primary = "/".join(cluster.primary_instance_types)
-    shared = ", shared" if step.launch.reuse_cluster is ReuseCluster.run else ""
-    return f"{total}{grown} x {'/'.join(types)}{spot} + {primary}{shared}"

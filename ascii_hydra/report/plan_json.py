@@ -8,8 +8,9 @@ from typing import Any
 from ascii_hydra.config.settle import Settings
 from ascii_hydra.costs.bill import Bill, Part
 from ascii_hydra.engines.estimate import PlannedRun, PlannedStep
+from ascii_hydra.engines.planned import describe
+from ascii_hydra.engines.request import keeps_promise, request_notices
 from ascii_hydra.engines.step_run import planned_run
-from ascii_hydra.report.plan import computing
 
 VERSION = 1
 """Rises when a key changes its meaning or goes; new keys may come."""
@@ -39,7 +40,8 @@ def plan_json(settings: Settings, planned: PlannedRun) -> dict[str, Any]:
         },
         "steps": [_step(settings, one) for one in planned.steps],
         "shared": _bill(planned.shared, told=False),
-        "notices": list(settings.notices),
+        "keeps_promise": keeps_promise(settings),
+        "notices": [*settings.notices, *request_notices(settings)],
     }
 
 
@@ -49,9 +51,10 @@ def _step(settings: Settings, one: PlannedStep) -> dict[str, Any]:
         "step": one.step,
         "engine": step.engine.name.value,
         "cluster": step.cluster.size.value,
-        "computing": computing(step),
+        "computing": describe(one.asked),
         "region": step.engine.region,
         "vcpus": estimate.vcpus,
+        "executor_vcpus": estimate.executor_vcpus,
         "memory_gib": estimate.memory_gib,
         "output": planned_run(settings, step).output,
         "dimensions": list(step.config.partitions),

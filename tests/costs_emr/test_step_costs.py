@@ -92,7 +92,7 @@ def test_earlier_tries_that_cannot_be_read_are_named(instance, monkeypatch):
 
 def test_the_estimate_stands_beside_the_bill(instance):
     takes = Expected(3600.0, None, None, 0.0, "told")
-    estimate = Estimate(takes, Bill(), None, None, 0.5, 8.0, 32.0)
+    estimate = Estimate(takes, Bill(), None, None, 0.5, 8.0, 8.0, 32.0)
     costing = replace(COSTING, estimate=replace(estimate, bill=found_bill(instance)))
     _, told, said = tried(instance, [[USED, USED]], costing)
     assert told["cost/estimated_usd"].value == pytest.approx(HOUR_USD)

@@ -15,9 +15,9 @@ from ascii_hydra.engines.databricks.runtimes import (
     runtime_problem,
     spark_versions,
 )
-from ascii_hydra.engines.request import request_problems
-from ascii_hydra.report.plan import computing
-from tests.databricks_request.asking import noticed, settled, told, with_engine
+from ascii_hydra.engines.planned import describe
+from ascii_hydra.engines.request import request, request_problems
+from tests.databricks_request.asking import noticed, run_of, settled, told, with_engine
 from tests.request_asking import problems_of
 
 OTHERWISE = "Choose another, or say cluster.keeps_promise=false: comparisons then tell it."
@@ -406,7 +406,7 @@ def test_the_end_of_support_is_told_half_a_year_before() -> None:
 
 def test_computing_in_words() -> None:
     def words(*overrides: str) -> str:
-        return computing(settled(*overrides).steps["step_1"])
+        return describe(request(run_of(*overrides)))
 
     assert words() == "2 x m5d.xlarge + m5d.xlarge"
     assert words("cluster=medium", "cluster.spot_share=0.5", "cluster.max_workers=8") == (

@@ -6,8 +6,11 @@ import threading
 
 import dagster as dg
 
+from ascii_hydra.engines.emr.sizing import properties
+from ascii_hydra.engines.emr.submit_words import spark_conf_in
 from tests.emr.conftest import BUCKET
 from tests.rehearsal_cloud import STEP
+from tests.emr_request.asking import asked, run_of, words_of
 
 
 def fault(on: str, effect: str, **more):
@@ -38,6 +41,34 @@ def test_a_step_of_ten_hours_costs_neither_patience_nor_many_calls(bench, cloud)
     assert ended.green, ended.cause
     assert cloud.clock.now() - begun > 36_000
     assert cloud.calls("ListSteps") < 300
+
+
+def test_spark_is_told_the_sizes_that_the_plan_shows(bench, cloud):
+    """Sizes are the cluster's settings, and a step's own `--conf` comes before them."""
+    planned = asked(run_of())
+    own = "+engine.spark_conf={spark.executor.memory: 2g}"
+    keys = "executor.memory executor.cores dynamicAllocation.initialExecutors"
+    source = f"""
+        from pyspark.sql import SparkSession
+        conf = SparkSession.builder.getOrCreate().sparkContext.getConf()
+        told = {{key: conf.get("spark." + key) or "" for key in {keys.split()!r}}}
+        with opened() as context:
+            context.report_asset_materialization(metadata=told)
+        """
+    configurations = {"Configurations": planned.run_job_flow["Configurations"]}
+    ended = bench.run(bench.request("sized", source, flow=configurations))
+    assert ended.green, ended.cause
+    made = ended.materialized
+    assert made["executor.cores"] == "4"
+    assert made["executor.memory"] == "8174m"
+    assert made["dynamicAllocation.initialExecutors"] == "2"
+    (cluster,) = cloud.clusters("tests/sized")
+    told = cloud.emr.describe_cluster(ClusterId=cluster["Id"])["Cluster"]["Configurations"]
+    assert properties({"Configurations": told}, "spark-defaults")["spark.driver.memory"] == "1877m"
+
+    words = words_of(asked(run_of(own)))
+    assert "spark.executor.memory=2g" in words
+    assert spark_conf_in(asked(run_of(own)).step_config)["spark.executor.memory"] == "2g"
 
 
 def test_a_raised_exception_is_the_cause(bench, cloud):

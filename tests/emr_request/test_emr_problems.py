@@ -8,9 +8,10 @@ import pytest
 
 from ascii_hydra.config.choices import Architecture, CatalogueSource
 from ascii_hydra.config.engine_schema import EmrEngine
-from ascii_hydra.engines.request import request_notices, request_problems
-from ascii_hydra.report.plan import computing
-from tests.emr_request.asking import filtered, settled, told
+from ascii_hydra.engines.planned import describe
+from ascii_hydra.engines.request import request, request_notices, request_problems
+from ascii_hydra.engines.step_run import planned_run
+from tests.emr_request.asking import filtered, run_of, settled, told
 from tests.request_asking import problems_of
 
 OTHERWISE = "Choose another, or say cluster.keeps_promise=false: comparisons then tell it."
@@ -222,7 +223,7 @@ def test_filters_choose_by_price_among_equals() -> None:
     def chosen(**filters: object) -> str:
         settings = filtered(settled(), **filters)
         assert problems_of(settings) == ""
-        return computing(settings.steps["step_1"]).split(" + ")[0]
+        return describe(request(planned_run(settings, settings.steps["step_1"]))).split(" + ")[0]
 
     assert chosen(families=("m5d", "r5d")) == "2 x m5d.xlarge/r5d.xlarge"
     assert chosen(families=("m5d", "r5d"), types=1) == "2 x m5d.xlarge"
@@ -243,7 +244,7 @@ def test_filters_that_nothing_passes() -> None:
 
 def test_computing_in_words() -> None:
     def words(*overrides: str) -> str:
-        return computing(settled(*overrides).steps["step_1"])
+        return describe(request(run_of(*overrides)))
 
     assert words() == "2 x m5d.xlarge + m5d.xlarge"
     assert words("cluster=medium", "cluster.spot_share=0.5", "cluster.max_workers=8") == (

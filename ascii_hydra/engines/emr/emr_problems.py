@@ -16,6 +16,7 @@ from ascii_hydra.config.cluster_schema import EmrCluster, InstanceFilters
 from ascii_hydra.config.engine_schema import EmrEngine
 from ascii_hydra.config.problems import ConfigError, Problem, one_of
 from ascii_hydra.config.schema import PricesConfig
+from ascii_hydra.engines.emr.capacity import capacity, describe
 from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.emr.instances import disk_gib, worker_types
 from ascii_hydra.engines.emr.job_config import OUR_TAGS
@@ -283,7 +284,10 @@ def _request_problems(run: StepRun, asked: EmrRequest) -> Iterator[Problem]:
         for line in model_problems("emr", "AddJobFlowSteps", steps):
             yield Problem(at, f"{line}.")
         return
-    for line in model_problems("emr", "RunJobFlow", flow):
+    broken = model_problems("emr", "RunJobFlow", flow)
+    if not broken:
+        yield from _executor_problems(asked)
+    for line in broken:
         member = re.split(r"[.\[:]", line)[0]
         where = f"{at}.emr_job_config" if member in theirs else "engine=emr"
         yield Problem(where, f"{line}.")
@@ -314,6 +318,21 @@ def _request_problems(run: StepRun, asked: EmrRequest) -> Iterator[Problem]:
         where = f"{at}.emr_job_config.Instances"
         for name in dict.fromkeys(_named_types(theirs["Instances"])):
             yield from _offer_problems(where, name, engine.release_label, known)
+
+
+def _executor_problems(asked: EmrRequest) -> Iterator[Problem]:
+    """A cluster on which no executor has room waits for ever."""
+    try:
+        has = capacity(asked)
+    except ConfigError as fault:
+        yield from fault.problems
+        return
+    if has is not None and has.executor_vcpus == 0:
+        yield Problem(
+            "engine.spark_conf",
+            f"no worker ({describe(asked)}) has room for an executor of Spark beside the driver:"
+            " set less spark.driver.memory or spark.executor.memory, or leave both out.",
+        )
 
 
 def strings_of(value: Any) -> Iterator[str]:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ascii_hydra.catalogue.prices import Market
 from ascii_hydra.costs.usage import Disk, InstanceUse, Usage
 from ascii_hydra.engines.emr.emr_request import EmrRequest
+from ascii_hydra.engines.emr.nodes import ROLES, nodes_of
 from ascii_hydra.step.choices import Engine
 
-# Role, instance type, market, count and the disks of each.
-_Kind = tuple[str, str, Market, int, tuple[Disk, ...]]
-ROLES: Mapping[str, str] = {"MASTER": "primary", "CORE": "core", "TASK": "task"}
-"""EMR's word for a role, and that of bills."""
 # RunJobFlow without EbsRootVolumeSize; EMR's AMIs have gp3 roots since 6.15 (AWS, "Customizing the
 # Amazon EBS root device volume").
 ROOT_GIB, _ROOT_TYPE = 15, "gp3"
@@ -42,27 +37,23 @@ def planned_usage(request: EmrRequest, startup_s: float, run_s: float) -> Usage:
             run_s=run_s,
             not_counted=(f"existing cluster {request.cluster_id}: its instances are not known",),
         )
-    instances, root = flow["Instances"], flow.get("EbsRootVolumeSize", ROOT_GIB)
-    kinds = [
-        *_of_groups(instances.get("InstanceGroups", ()), root),
-        *_of_fleets(instances.get("InstanceFleets", ()), root),
-    ]
+    root = flow.get("EbsRootVolumeSize", ROOT_GIB)
     return Usage(
         engine=Engine.emr,
         region=region,
         instances=tuple(
             InstanceUse(
-                role=role,
-                instance_type=name,
-                market=market,
-                count=count,
+                role=one.role,
+                instance_type=one.types[0],
+                market=one.market,
+                count=one.count,
                 rented_s=startup_s + run_s,
                 charged_s=startup_s + run_s,
                 worked_s=run_s,
-                disks=disks,
+                disks=asked_disks(one.specs[0], root),
                 share=request.shared,
             )
-            for role, name, market, count, disks in kinds
+            for one in nodes_of(flow)
         ),
         startup_s=startup_s,
         run_s=run_s,
@@ -82,31 +73,6 @@ def asked_disks(spec: Mapping[str, Any], root_gib: float) -> tuple[Disk, ...]:
         volume = device["VolumeSpecification"]
         gib[volume["VolumeType"]] += volume["SizeInGB"] * device.get("VolumesPerInstance", 1)
     return tuple(Disk(kind, size) for kind, size in gib.items())
-
-
-def _of_groups(groups: Sequence[Mapping[str, Any]], root_gib: float) -> Iterator[_Kind]:
-    for group in groups:
-        market = Market.spot if group.get("Market") == "SPOT" else Market.on_demand
-        role, count = ROLES[group["InstanceRole"]], group["InstanceCount"]
-        yield role, group["InstanceType"], market, count, asked_disks(group, root_gib)
-
-
-def _of_fleets(fleets: Sequence[Mapping[str, Any]], root_gib: float) -> Iterator[_Kind]:
-    for fleet in fleets:
-        first = fleet["InstanceTypeConfigs"][0]
-        weight = first.get("WeightedCapacity", 1)
-        for key, market in (
-            ("TargetOnDemandCapacity", Market.on_demand),
-            ("TargetSpotCapacity", Market.spot),
-        ):
-            if units := fleet.get(key, 0):
-                yield (
-                    ROLES[fleet["InstanceFleetType"]],
-                    first["InstanceType"],
-                    market,
-                    math.ceil(units / weight),
-                    asked_disks(first, root_gib),
-                )
 
 
 def _assumed(flow: Mapping[str, Any]) -> Iterator[str]:

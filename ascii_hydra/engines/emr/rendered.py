@@ -30,6 +30,7 @@ from ascii_hydra.engines.emr.job_config import (
     merged_configurations,
 )
 from ascii_hydra.engines.emr.lifetime import LIFETIME_ACTION, LIFETIME_NAME, MAX_LIFETIME
+from ascii_hydra.engines.emr.sizing import sizes
 from ascii_hydra.engines.emr.submit_words import argument_problems, submit_words
 from ascii_hydra.engines.libraries import archive_upload, step_libraries
 from ascii_hydra.engines.payload import (
@@ -108,6 +109,9 @@ def emr_request(run: StepRun, live: LiveCatalogue | None = None) -> EmrRequest:
     if engine.cluster_id is None:
         flow = _run_job_flow(run, engine, cluster, workers, known, payload, shared=shared)
         flow = merged(flow, settings.config.emr_job_config)
+        if _is_well_formed(flow, settings.config.emr_job_config):
+            ours = sizes(flow, engine.spark_conf, known)
+            flow["Configurations"] = merged_configurations(ours, flow["Configurations"] or ())
         flow["Steps"] = [step] if own else []
     root = engine.staging_root.rstrip("/")
     return EmrRequest(
@@ -147,6 +151,16 @@ def _job_config_problems(run: StepRun) -> list[Problem]:
             Problem(f"{where}.{at}", f"{what}.") for at, _, what in told if what.endswith(shapeless)
         ]
     return found
+
+
+def _is_well_formed(flow: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    """The arguments are of the shape that AWS's model says. Ours are; what is wrong with a user's
+    is told of the request."""
+    if not {"Instances", "Configurations", "ManagedScalingPolicy"} & set(theirs):
+        return True
+    from ascii_hydra.aws.model import model_problems
+
+    return not any(model_problems("emr", "RunJobFlow", flow))
 
 
 # --- the payload --------------------------------------------------------------------------------

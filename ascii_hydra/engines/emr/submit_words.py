@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 from ascii_hydra.config.engine_schema import EmrEngine
 from ascii_hydra.config.problems import Problem
@@ -57,6 +58,20 @@ def submit_words(
     if archives:
         words += ["--archives", ",".join(archives)]
     return [*words, script, *(on_a_cluster(word) for word in run.arguments())]
+
+
+def spark_conf_in(step_config: Mapping[str, Any]) -> dict[str, str]:
+    """The Spark settings that a step's `spark-submit` names, of those that `submit_words` wrote."""
+    words = iter(step_config["HadoopJarStep"]["Args"][1:])
+    found: dict[str, str] = {}
+    for flag in words:
+        if not flag.startswith("--"):  # the script, and after it its own arguments
+            break
+        value = next(words, "")
+        if flag == "--conf":
+            key, _, text = value.partition("=")
+            found[key] = text
+    return found
 
 
 def spark_conf_problems(spark_conf: Mapping[str, str]) -> Iterator[Problem]:

@@ -19,7 +19,8 @@ from ascii_hydra.engines.aws_errors import AWS_FAULTS, words
 from ascii_hydra.engines.calls import promptly
 from ascii_hydra.engines.emr.api import Emr
 from ascii_hydra.engines.emr.emr_request import EmrRequest
-from ascii_hydra.engines.emr.planned_usage import ROLES, ROOT_GIB, asked_disks, planned_usage
+from ascii_hydra.engines.emr.nodes import ROLES
+from ascii_hydra.engines.emr.planned_usage import ROOT_GIB, asked_disks, planned_usage
 from ascii_hydra.step.choices import Engine
 
 _MINIMUM_S = 60.0  # what AWS bills of an instance at least
