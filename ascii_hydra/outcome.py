@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ascii_hydra.costs.bill import Bill, together
+from ascii_hydra.costs.estimate import Basis
 
 
 class Ending(StrEnum):
@@ -37,6 +38,10 @@ class StepOutcome:
         input_gb: what it read, if it said so; of 10^9 bytes.
         vcpus: what Spark's executors get of those of all workers.
         memory_gib: of all workers.
+        spread_usd, spread_s: of a plan, the least and the most of cost and duration by what is
+            known of earlier runs; None if that tells no spread.
+        duration_basis, duration_source: of a plan, what its duration is made of, and in words.
+        computing: of a plan, its machines.
         output: folder or URI of what it made.
         error: what went wrong, for a person.
     """
@@ -55,6 +60,11 @@ class StepOutcome:
     memory_gib: float | None = None
     output: str | None = None
     error: str | None = None
+    spread_usd: tuple[float, float] | None = None
+    spread_s: tuple[float, float] | None = None
+    duration_basis: Basis | None = None
+    duration_source: str | None = None
+    computing: str | None = None
 
     @property
     def cost_usd(self) -> float | None:
@@ -139,6 +149,10 @@ class Outcome:
         for one in data["steps"]:
             del one["cost_usd"]
             one |= {"ending": Ending(one["ending"]), "bill": _bill(one["bill"])}
+            if (basis := one.get("duration_basis")) is not None:
+                one["duration_basis"] = Basis(basis)
+            for key in ("spread_usd", "spread_s"):
+                one[key] = None if one.get(key) is None else tuple(one[key])
         return cls(
             **{
                 **data,

@@ -153,6 +153,11 @@ def _planned(settings: Settings, planned: PlannedRun) -> Outcome:
                 estimated_usd=one.usd,
                 vcpus=one.estimate.executor_vcpus,
                 memory_gib=one.estimate.memory_gib,
+                spread_usd=one.spread_usd,
+                spread_s=one.spread_s,
+                duration_basis=one.estimate.expected.basis,
+                duration_source=one.estimate.expected.source,
+                computing=one.estimate.computing,
             )
             for one in planned.steps
         ),

@@ -12,7 +12,7 @@ import dagster as dg
 from ascii_hydra.config.choices import Endpoint
 from ascii_hydra.config.schema import PipelineConfig
 from ascii_hydra.costs.bill import Bill, together
-from ascii_hydra.costs.frontier import Point, Standing, standings
+from ascii_hydra.costs.frontier import MARGIN, UNKNOWN, Band, Point, Standing, standings
 from ascii_hydra.engines.costing import BILL_KEY
 from ascii_hydra.engines.wording import money_of
 from ascii_hydra.report.chart import Dot, png
@@ -27,6 +27,14 @@ _NOTES = (
     (
         "front: no other beats it in cost or time without losing in the other; per hour: what each"
         " hour saved costs against the next cheaper one. `~` marks an estimate."
+    ),
+    (
+        f"not told apart: costs or durations differ by less than {2 * MARGIN:.0%}".replace(
+            "%", " %"
+        )
+        + ", which is nothing between single runs; or they were rehearsed: there, every size and"
+        " engine executes on this machine, which shows that the steps run and what a bill is made"
+        " of, not which one is faster or cheaper."
     ),
     (
         "Each figure is of the newest materialisation of a step and partition, its failed attempts"
@@ -98,7 +106,11 @@ class Compared:
         usd = self.bill.usd
         if self.lacking or usd is None or self.combination.engine == Engine.pyspark.value:
             return None
-        return Point(usd, self.duration_s, self.bill.estimated)
+        if self.combination.endpoint == Endpoint.rehearsal.value:
+            bands = UNKNOWN, UNKNOWN
+        else:
+            bands = Band.around(usd), Band.around(self.duration_s)
+        return Point(usd, self.duration_s, self.bill.estimated, *bands)
 
 
 def cost_comparison(pipeline: PipelineConfig) -> dg.AssetsDefinition | None:
@@ -263,4 +275,5 @@ def _dots(one: Compared) -> Iterator[Dot]:
             duration_s=one.point.duration_s,
             standing=one.standing,
             estimated=one.bill.estimated,
+            bands=one.point.bands,
         )

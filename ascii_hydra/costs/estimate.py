@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from ascii_hydra.costs.bill import Bill
+
+
+class Basis(StrEnum):
+    """What an expected duration is made of."""
+
+    told = "told"
+    """Somebody said so: the same for every size and engine."""
+    runs = "runs"
+    """Earlier runs on as many vCPU of the same engine."""
+    scaled = "scaled"
+    """Earlier runs on other sizes of the same engine, by a law."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +30,7 @@ class Expected:
         source: where the figures are from, for people: `3 runs here`, `scaled from ...`.
         samples: of how many runs.
         startup_source: where `startup_s` is from, for people.
+        basis: what `run_s` is made of; None if nobody knows it.
     """
 
     run_s: float | None
@@ -27,6 +40,7 @@ class Expected:
     source: str
     samples: int = 0
     startup_source: str = ""
+    basis: Basis | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,8 @@ class Estimate:
         executor_vcpus: what Spark's executors get of them, by which durations are scaled and rows
             compared; 0 if not known.
         memory_gib: of all workers.
+        computing: the machines, without how they are paid for: what of a plan on one says nothing
+            of another.
     """
 
     expected: Expected
@@ -52,6 +68,7 @@ class Estimate:
     vcpus: float
     executor_vcpus: float
     memory_gib: float
+    computing: str = ""
 
     @property
     def usd(self) -> float | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
-from ascii_hydra.costs.estimate import Expected
+from ascii_hydra.costs.estimate import Basis, Expected
 from ascii_hydra.costs.ledger import Sample
 
 # Of the runs of one size; older ones tell of older code and older data.
@@ -66,11 +66,11 @@ def expected(
     start = _startup(known, wanted, startup)
     ours = [one for one in known if _same_work(one, wanted)]
     if told is not None:
-        return _made(told.seconds, None, start, told.source, 0)
+        return _made(told.seconds, None, start, told.source, 0, Basis.told)
     alike = [one.run_s for one in ours if (one.cluster, one.vcpus) == _size(wanted)][-_NEWEST:]
     if alike:
         source = "its last run" if len(alike) == 1 else f"median of its last {len(alike)} runs"
-        return _made(median(alike), _spread(alike), start, source, len(alike))
+        return _made(median(alike), _spread(alike), start, source, len(alike), Basis.runs)
     sized: dict[float, list[float]] = {}
     for one in ours:
         if one.vcpus > 0 and wanted.vcpus > 0:
@@ -80,7 +80,7 @@ def expected(
         return _fitted(sized, wanted.vcpus, start)
     for vcpus, runs in sized.items():
         return _scaled(vcpus, runs, wanted.vcpus, start)
-    return _made(None, None, start, "no run of it is known", 0)
+    return _made(None, None, start, "no run of it is known", 0, None)
 
 
 @dataclass(frozen=True)
@@ -151,21 +151,20 @@ def _fitted(sized: dict[float, list[float]], vcpus: float, start: Assumed) -> Ex
     spread = None if math.isclose(low_s, high_s, rel_tol=1e-9) else (low_s, high_s)
     sizes = ", ".join(f"{one:g}" for one in sized)
     source = f"Amdahl's law fitted to {len(points)} runs on {sizes} vCPU"
-    return _made(run_s, spread, start, source, len(points))
+    return _made(run_s, spread, start, source, len(points), Basis.scaled)
 
 
 def _scaled(size: float, runs: list[float], vcpus: float, start: Assumed) -> Expected:
     """From one size: between not scaling at all and scaling ideally; the middle of both, which is
     Amdahl's law with half of the time parallel."""
     if size == vcpus:
-        return _made(
-            median(runs), _spread(runs), start, f"{_runs(runs)} on as many vCPU", len(runs)
-        )
+        source = f"{_runs(runs)} on as many vCPU"
+        return _made(median(runs), _spread(runs), start, source, len(runs), Basis.runs)
     ideal = size / vcpus
     run_s = median(runs) * (1 + ideal) / 2
     spread = (min(runs) * min(1.0, ideal), max(runs) * max(1.0, ideal))
     source = f"{_runs(runs)} on {size:g} vCPU, if half of it scales (spread: none or all of it)"
-    return _made(run_s, spread, start, source, len(runs))
+    return _made(run_s, spread, start, source, len(runs), Basis.scaled)
 
 
 def _runs(runs: Sequence[float]) -> str:
@@ -182,6 +181,7 @@ def _made(
     start: Assumed,
     source: str,
     samples: int,
+    basis: Basis | None,
 ) -> Expected:
     low_s, high_s = spread or (None, None)
-    return Expected(run_s, low_s, high_s, start.seconds, source, samples, start.source)
+    return Expected(run_s, low_s, high_s, start.seconds, source, samples, start.source, basis)

@@ -3,6 +3,7 @@ the history of durations: no network, no credentials."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO
@@ -14,6 +15,7 @@ from ascii_hydra.config.settle import Settings
 from ascii_hydra.costs.bill import Bill, bill, times, together
 from ascii_hydra.costs.estimate import Estimate
 from ascii_hydra.costs.ledger import Sample, samples
+from ascii_hydra.costs.usage import Usage
 from ascii_hydra.dagster_home import known_home
 from ascii_hydra.engines.expected_run import expected_run, expected_startup, shared_flow
 from ascii_hydra.engines.local_request import LocalRequest
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from ascii_hydra.engines.emr.emr_request import EmrRequest
 
 _HOUR_S = 3600.0
+_MANAGERS = frozenset({"primary", "driver"})
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,23 @@ class PlannedStep:
             return None
         return self.partitions * (takes.startup_s + takes.run_s)
 
+    @property
+    def spread_usd(self) -> tuple[float, float] | None:
+        """`usd` at both ends of the spread of its duration; None if that is not known."""
+        low, high = self.estimate.low_usd, self.estimate.high_usd
+        if self.usd is None or self.partitions is None or low is None or high is None:
+            return None
+        return low * self.partitions, high * self.partitions
+
+    @property
+    def spread_s(self) -> tuple[float, float] | None:
+        """`duration_s` likewise."""
+        takes = self.estimate.expected
+        if self.partitions is None or takes.low_s is None or takes.high_s is None:
+            return None
+        low_s, high_s = takes.startup_s + takes.low_s, takes.startup_s + takes.high_s
+        return self.partitions * low_s, self.partitions * high_s
+
 
 @dataclass(frozen=True)
 class PlannedRun:
@@ -125,9 +145,8 @@ class PlannedRun:
             return None
         low = high = self.shared.known_usd
         for one in self.steps:
-            usd, count = one.usd or 0.0, 1 if one.partitions is None else one.partitions
-            low += usd if one.estimate.low_usd is None else one.estimate.low_usd * count
-            high += usd if one.estimate.high_usd is None else one.estimate.high_usd * count
+            spread = one.spread_usd or (one.usd or 0.0, one.usd or 0.0)
+            low, high = low + spread[0], high + spread[1]
         return low, high
 
     @property
@@ -171,6 +190,7 @@ def estimated(run: StepRun, asked: Asked, history: Iterable[Sample] | None = Non
         vcpus=0.0 if has is None else has.vcpus,
         executor_vcpus=executor_vcpus,
         memory_gib=0.0 if has is None else has.memory_gib,
+        computing=_computing(hour),
     )
 
 
@@ -240,6 +260,17 @@ def _hour(asked: Asked) -> Bill:
         return Bill(run_s=_HOUR_S)
     usage = planned_usage(asked, 0.0, _HOUR_S)
     return bill([usage], asked.costing.prices)
+
+
+def _computing(usage: Usage) -> str:
+    """The machines of a usage: `emr: 1 x m5d.xlarge (primary), 2 x m5d.xlarge (worker)`. A worker
+    on spot, which EMR calls a task node, is as fast as one on demand."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for one in usage.instances:
+        counts[one.role if one.role in _MANAGERS else "worker", one.instance_type] += one.count
+    every = (f"{count} x {kind} ({role})" for (role, kind), count in sorted(counts.items()))
+    photon = ", Photon" if usage.photon else ""
+    return f"{usage.engine.value}: {', '.join(every)}{photon}"
 
 
 def _shared_startup(

@@ -1,4 +1,5 @@
-"""Cost against time as a picture: the front as a line with the price of each hour saved.
+"""Cost against time as a picture: the band of each as a whisker, and the front as a line with the
+price of each hour saved.
 
 matplotlib is imported when a chart is drawn, by its classes: pyplot would keep a state and look for
 a screen.
@@ -11,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ascii_hydra.costs.frontier import Standing
+from ascii_hydra.costs.estimate import Basis
+from ascii_hydra.costs.frontier import Band, Place, Standing
 from ascii_hydra.engines.wording import money
 from ascii_hydra.report.compared_rows import ComparedRow
 from ascii_hydra.step.choices import Engine
@@ -59,6 +61,7 @@ class Dot:
         usd, duration_s: where it is.
         standing: on the front or not.
         estimated: it is drawn hollow.
+        bands: of cost and time, drawn as whiskers; one that is not known is not drawn.
     """
 
     label: str
@@ -68,6 +71,21 @@ class Dot:
     duration_s: float
     standing: Standing
     estimated: bool
+    bands: tuple[Band, Band] | None = None
+
+    @property
+    def is_dominated(self) -> bool:
+        """Another one is surely better."""
+        return self.standing.place is Place.dominated
+
+    def known_bands(self) -> tuple[Band, Band]:
+        """Those that are drawn, of cost and time; the point itself where none is known."""
+        values = (self.usd, self.duration_s)
+        bands = self.bands or (None, None)
+        return tuple(  # type: ignore[return-value]
+            Band(value, value) if band is None or not band.is_known else band
+            for value, band in zip(values, bands, strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -104,6 +122,8 @@ def charted(rows: Sequence[ComparedRow]) -> Drawn | None:
             duration_s=one.point.duration_s,
             standing=one.standing,
             estimated=one.is_estimate,
+            # What was told has no band that a picture could show.
+            bands=None if one.bases == (Basis.told,) else one.point.bands,
         )
         for one in group
         if one.point is not None and one.standing is not None
@@ -145,18 +165,20 @@ def chart(dots: Sequence[Dot], title: str) -> Figure:
     axes = figure.add_subplot()
     unit, unit_s = _time_unit(max(one.duration_s for one in dots))
     _frame(axes, title, unit)
-    axes.set_xlim(0, _room(max(one.duration_s for one in dots) / unit_s))
-    axes.set_ylim(0, _room(max(one.usd for one in dots)))
+    ends = [one.known_bands() for one in dots]
+    axes.set_xlim(0, _room(max(time.high for _, time in ends) / unit_s))
+    axes.set_ylim(0, _room(max(usd.high for usd, _ in ends)))
     front = sorted({(one.duration_s / unit_s, one.usd) for one in dots if one.standing.on_front})
-    axes.plot(*zip(*front, strict=True), color=_LINE, linewidth=1.4, zorder=1)
+    axes.plot([x for x, _ in front], [y for _, y in front], color=_LINE, linewidth=1.4, zorder=1)
     for one in dots:
         marker, own = _LOOKS.get(one.engine, _MIXED)
-        colour = own if one.standing.on_front else _DOMINATED
+        colour = _DOMINATED if one.is_dominated else own
+        _draw_whiskers(axes, one, unit_s, colour)
         axes.plot(
             [one.duration_s / unit_s],
             [one.usd],
             marker=marker,
-            markersize=9 if one.standing.on_front else 7,
+            markersize=7 if one.is_dominated else 9,
             markeredgewidth=1.8,
             markeredgecolor=colour,
             markerfacecolor="none" if one.estimated else colour,
@@ -167,6 +189,24 @@ def chart(dots: Sequence[Dot], title: str) -> Figure:
     figure.draw_without_rendering()  # so that the places of everything are known
     _Labels(axes, dots, unit_s).placed(front)
     return figure
+
+
+def _draw_whiskers(axes: Axes, dot: Dot, unit_s: float, colour: str) -> None:
+    from matplotlib.collections import LineCollection
+
+    axes.add_collection(
+        LineCollection(_whiskers(dot, unit_s), colors=colour, linewidths=1.1, alpha=0.55, zorder=2),
+        autolim=False,
+    )
+
+
+def _whiskers(dot: Dot, unit_s: float) -> list[list[tuple[float, float]]]:
+    """Both ends of each."""
+    usd, time = dot.known_bands()
+    x = dot.duration_s / unit_s
+    across = [(time.low / unit_s, dot.usd), (time.high / unit_s, dot.usd)]
+    up = [(x, usd.low), (x, usd.high)]
+    return [ends for ends in (across, up) if ends[0] != ends[1]]
 
 
 def _label(row: ComparedRow, rows: Sequence[ComparedRow]) -> str:
@@ -218,9 +258,12 @@ def _legend(axes: Axes, dots: Sequence[Dot]) -> None:
         sign(engine, *_LOOKS.get(engine, _MIXED))
         for engine in dict.fromkeys(one.engine for one in dots)
     ]
-    signs.append(Line2D([], [], label="front", color=_LINE))
-    if not all(one.standing.on_front for one in dots):
+    if any(one.standing.on_front for one in dots):
+        signs.append(Line2D([], [], label="front", color=_LINE))
+    if any(one.is_dominated for one in dots):
         signs.append(sign("dominated", "o", _DOMINATED))
+    if any(one.known_bands() != _at(one) for one in dots):
+        signs.append(Line2D([], [], label="whiskers: band", color=_INK, alpha=0.55, linewidth=1.1))
     if any(one.estimated for one in dots):
         signs.append(sign("hollow: estimate", "o", _INK, hollow=True))
     axes.legend(
@@ -237,9 +280,13 @@ def _legend(axes: Axes, dots: Sequence[Dot]) -> None:
     )
 
 
+def _at(dot: Dot) -> tuple[Band, Band]:
+    return Band(dot.usd, dot.usd), Band(dot.duration_s, dot.duration_s)
+
+
 class _Labels:
-    """Puts labels where nothing else is; one for which there is no room is left out, because the
-    table has it."""
+    """Puts labels where nothing else is but whiskers, and where none of those is either if it can;
+    one for which there is no room is left out, because the table has it."""
 
     def __init__(self, axes: Axes, dots: Sequence[Dot], unit_s: float) -> None:
         self._axes = axes
@@ -247,17 +294,23 @@ class _Labels:
         self._unit_s = unit_s
         self._taken: list[Bbox] = [self._around(one) for one in dots]
         self._lines: list[Path] = []
+        self._whiskers: list[Path] = [
+            axes.transData.transform_path(_line(ends))
+            for one in dots
+            for ends in _whiskers(one, unit_s)
+        ]
 
     def placed(self, front: Sequence[tuple[float, float]]) -> None:
         """Label the points, those of the front first, and the segments of the front."""
-        self._lines.append(self._axes.transData.transform_path(_line(front)))
+        if front:
+            self._lines.append(self._axes.transData.transform_path(_line(front)))
         crowded = len(self._dots) > _NAMED
-        for one in sorted(self._dots, key=lambda dot: not dot.standing.on_front):
+        for one in sorted(self._dots, key=lambda dot: dot.is_dominated):
             short = crowded and not one.standing.on_front
             self._put(
                 one.short if short else one.label,
                 (one.duration_s / self._unit_s, one.usd),
-                _INK if one.standing.on_front else _DOMINATED,
+                _DOMINATED if one.is_dominated else _INK,
             )
         told: set[tuple[float, float]] = set()
         for one in self._dots:
@@ -281,18 +334,19 @@ class _Labels:
             style="italic" if small else "normal",
             zorder=4,
         )
-        for away, (dx, dy), across, up in _places():
-            if small and away > _BESIDE:
-                break
-            label.set_position((dx, dy))
-            label.set_horizontalalignment(across)
-            label.set_verticalalignment(up)
-            box = label.get_window_extent()
-            if self._is_free(box):
-                self._taken.append(box)
-                if away >= _LED and not small:
-                    self._lead(label, at)
-                return
+        for avoided in ([*self._lines, *self._whiskers], self._lines):
+            for away, (dx, dy), across, up in _places():
+                if small and away > _BESIDE:
+                    break
+                label.set_position((dx, dy))
+                label.set_horizontalalignment(across)
+                label.set_verticalalignment(up)
+                box = label.get_window_extent()
+                if self._is_free(box, avoided):
+                    self._taken.append(box)
+                    if away >= _LED and not small:
+                        self._lead(label, at)
+                    return
         label.remove()
 
     def _lead(self, label: Annotation, at: tuple[float, float]) -> None:
@@ -306,13 +360,13 @@ class _Labels:
             zorder=2,
         )
 
-    def _is_free(self, box: Bbox) -> bool:
+    def _is_free(self, box: Bbox, avoided: Sequence[Path]) -> bool:
         inside = self._axes.get_window_extent()
         fits = (
             inside.x0 <= box.x0 and box.x1 <= inside.x1 + _DPI / 4
             and inside.y0 <= box.y0 and box.y1 <= inside.y1
         )  # fmt: skip
-        crosses = any(line.intersects_bbox(box, filled=False) for line in self._lines)
+        crosses = any(line.intersects_bbox(box, filled=False) for line in avoided)
         return fits and not crosses and not any(box.overlaps(other) for other in self._taken)
 
     def _around(self, dot: Dot) -> Bbox:

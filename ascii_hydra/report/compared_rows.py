@@ -8,9 +8,11 @@ from typing import Any
 
 from ascii_hydra.config.arguments import override_key
 from ascii_hydra.costs.bill import Bill, Part
-from ascii_hydra.costs.frontier import Point, Standing, standings
+from ascii_hydra.costs.estimate import Basis
+from ascii_hydra.costs.frontier import Place, Point, Standing, compared_bands, standings
 from ascii_hydra.engines.promise import TOLERANCE
 from ascii_hydra.outcome import Ending, Outcome
+from ascii_hydra.report.row_bands import duration_band, timings, usd_band
 from ascii_hydra.report.sweep_folder import SweptRow
 from ascii_hydra.step.choices import Engine
 
@@ -29,6 +31,7 @@ class ComparedRow:
         work: rows of other work are not compared with it.
         outcome: how it ended.
         standing: how it compares with the others; None if it cannot be compared.
+        alike: the numbers of the rows that it is not told apart from, if that is its place.
     """
 
     number: int
@@ -36,6 +39,7 @@ class ComparedRow:
     work: tuple[object, ...]
     outcome: Outcome
     standing: Standing | None = None
+    alike: tuple[int, ...] = ()
 
     @property
     def engine(self) -> str:
@@ -105,7 +109,14 @@ class ComparedRow:
         usd, duration_s = self.outcome.cost_usd, self.duration_s
         if not self.went_well or self.is_local or usd is None or duration_s is None:
             return None
-        return Point(usd, duration_s, self.is_estimate)
+        return Point(
+            usd,
+            duration_s,
+            self.is_estimate,
+            usd_band(self.outcome, usd),
+            duration_band(self.outcome, duration_s),
+            timings(self.outcome),
+        )
 
     @property
     def estimated_usd(self) -> float | None:
@@ -154,11 +165,13 @@ class ComparedRow:
     @property
     def place(self) -> str:
         """How it compares, in a word."""
-        if self.standing is None:
-            return "not compared"
-        if not self.standing.on_front:
-            return "dominated"
-        return "cheapest" if self.standing.usd_per_hour_saved is None else "front"
+        return (Place.alone if self.standing is None else self.standing.place).value
+
+    @property
+    def bases(self) -> tuple[Basis, ...]:
+        """Of a plan, what the durations of its steps are made of."""
+        every = (one.duration_basis for one in self.outcome.steps)
+        return tuple(dict.fromkeys(one for one in every if one is not None))
 
     def as_data(self) -> dict[str, Any]:
         """Every figure, in plain types, for CSV and JSON."""
@@ -167,6 +180,7 @@ class ComparedRow:
         whole_known = self.bill is not None and whole.usd is not None
         workers = self.workers or (None, None)
         dates = whole.price_dates or (None, None)
+        usd, time = (None, None) if (point := self.point) is None else point.bands
         return {
             "row": self.number,
             "overrides": " ".join(self.overrides),
@@ -182,8 +196,13 @@ class ComparedRow:
             "resumed_from": one.resumed_from,
             "virtual": one.virtual,
             "duration_s": self.duration_s,
+            "low_duration_s": None if time is None or not time.is_known else time.low,
+            "high_duration_s": None if time is None or not time.is_known else time.high,
+            "duration_basis": "; ".join(self.bases),
             "elapsed_s": one.duration_s,
             "cost_usd": one.cost_usd,
+            "low_usd": None if usd is None or not usd.is_known else usd.low,
+            "high_usd": None if usd is None or not usd.is_known else usd.high,
             "cost_is_estimate": self.is_estimate,
             "known_usd": None if self.bill is None else whole.known_usd,
             "unpriced": "; ".join(whole.unpriced),
@@ -200,6 +219,7 @@ class ComparedRow:
             "oldest_price": dates[0],
             "newest_price": dates[1],
             "standing": self.place,
+            "not_told_apart_from": list(self.alike),
             "usd_per_hour_saved": self.standing and self.standing.usd_per_hour_saved,
             "error": self.reason,
         }
@@ -216,7 +236,8 @@ def compared_rows(swept: Sequence[SweptRow]) -> list[ComparedRow]:
     for indices in groups.values():
         points = [point for index in indices if (point := rows[index].point) is not None]
         for index, standing in zip(indices, standings(points), strict=True):
-            rows[index] = replace(rows[index], standing=standing)
+            alike = tuple(rows[indices[other]].number for other in standing.alike)
+            rows[index] = replace(rows[index], standing=standing, alike=alike)
     return rows
 
 
@@ -242,7 +263,7 @@ def _never_ended(overrides: Iterable[str]) -> Outcome:
 def notes(rows: Sequence[ComparedRow]) -> Iterator[str]:
     """What a reader must know to compare these rows: sentences."""
     yield from _unequal(rows)
-    yield from _told_alike(rows)
+    yield from _scaled(rows)
     local = [one for one in rows if one.is_local and one.went_well]
     if local:
         yield (
@@ -315,20 +336,68 @@ def _unequal(rows: Sequence[ComparedRow]) -> Iterator[str]:
         )
 
 
-def _told_alike(rows: Sequence[ComparedRow]) -> Iterator[str]:
-    """Plans that cannot tell sizes apart: somebody told one duration for all of them."""
-    alike: dict[tuple[object, ...], list[ComparedRow]] = {}
+_TOLD = (
+    "the same minutes are told of them (expected_minutes), which says nothing of which size or"
+    " engine is faster. To rank them, run the steps once on each, and tell no minutes."
+)
+_REHEARSED = (
+    "in a rehearsal every size and engine executes on this machine. It shows that the steps run"
+    " there and what a bill is made of, not which one is faster or cheaper."
+)
+_NO_SPREAD = "a duration is carried over from other sizes by a law of which no spread is known."
+_OVERLAP = "their bands of cost or of time overlap, so that either may be the better one."
+
+
+def not_told_apart(rows: Sequence[ComparedRow]) -> Iterator[str]:
+    """Why rows are not told apart from each other: sentences."""
+    numbered = {one.number: one for one in rows}
+    causes: dict[str, dict[int, set[int]]] = {}
     for one in rows:
-        bills = [step.bill for step in one.outcome.steps]
-        if one.outcome.ending is Ending.planned and one.standing is not None and one.workers:
-            takes = tuple(bill.run_s for bill in bills if bill is not None)
-            alike.setdefault((one.work, one.engine, takes), []).append(one)
-    for group in alike.values():
-        if len({one.workers for one in group}) > 1:
-            yield (
-                f"sizes are not told apart: the same durations are expected of {_named(group)}"
-                " (expected_minutes counts on every size alike), so the smallest looks best."
-            )
+        for number in one.alike:
+            pairs = causes.setdefault(_cause(one, numbered[number]), {})
+            pairs.setdefault(one.number, set()).add(number)
+    for cause, pairs in causes.items():
+        groups = [_named(numbered[number] for number in group) for group in _connected(pairs)]
+        yield f"not told apart: {'; '.join(groups)}: {cause}"
+
+
+def _connected(pairs: Mapping[int, set[int]]) -> list[list[int]]:
+    """Numbers in groups of which each is paired with another."""
+    groups: list[list[int]] = []
+    left = set(pairs)
+    for number in sorted(pairs):
+        group, new = set(), {number} & left
+        while new:
+            group |= new
+            new = {other for one in new for other in pairs[one]} - group
+        left -= group
+        if group:
+            groups.append(sorted(group))
+    return groups
+
+
+def _cause(one: ComparedRow, other: ComparedRow) -> str:
+    assert one.point is not None
+    assert other.point is not None
+    if one.outcome.virtual:
+        return _REHEARSED
+    if compared_bands(one.point, other.point) is None:
+        return _TOLD
+    both = (*one.point.bands, *other.point.bands)
+    return _OVERLAP if all(band.is_known for band in both) else _NO_SPREAD
+
+
+def _scaled(rows: Sequence[ComparedRow]) -> Iterator[str]:
+    """Which durations are carried over from other sizes, and how."""
+    how: dict[str, dict[str, dict[int, ComparedRow]]] = {}
+    for one in rows:
+        for step in one.outcome.steps:
+            if step.duration_basis is Basis.scaled:
+                steps = how.setdefault(step.duration_source or "", {})
+                steps.setdefault(step.step, {})[one.number] = one
+    for source, steps in how.items():
+        group = {number: one for each in steps.values() for number, one in each.items()}
+        yield f"duration of {', '.join(steps)} in {_named(group.values())}: from {source}."
 
 
 def _alike(one: tuple[float, float], other: tuple[float, float]) -> bool:

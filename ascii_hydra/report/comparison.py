@@ -6,13 +6,16 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ascii_hydra.costs.frontier import Place
 from ascii_hydra.engines.wording import exception_words
 from ascii_hydra.outcome import Ending
+from ascii_hydra.report.break_even import break_evens
 from ascii_hydra.report.compared_rows import ComparedRow, compared_rows, lacking
 from ascii_hydra.report.comparison_table import LEFT, overrides_text, remarks, table_columns
 from ascii_hydra.report.progress import nearby, wide_console
@@ -27,8 +30,8 @@ _STYLES = {
 }
 # What a narrow terminal keeps, the most needed first.
 _BY_NEED = (
-    *("#", "engine", "cluster", "ending", "duration", "cost", "front", "overrides", "estimated"),
-    *("wasted", "start-up", "$/node-h", "workers", "$/GB", "read"),
+    *("#", "engine", "cluster", "ending", "duration", "cost", "front", "cost band", "time band"),
+    *("overrides", "estimated", "wasted", "start-up", "$/node-h", "workers", "$/GB", "read"),
 )
 _BAR = r"\|"
 
@@ -87,7 +90,7 @@ def _show(
     for name in columns:
         table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=True)
     for index, row in enumerate(rows):
-        dominated = row.standing is not None and not row.standing.on_front
+        dominated = row.standing is not None and row.standing.place is Place.dominated
         table.add_row(
             *(
                 Text(column[index], _STYLES[row.outcome.ending] if name == "ending" else "")
@@ -113,15 +116,36 @@ def _written(
 ) -> list[Path]:
     """What needs nothing but the figures."""
     folder.mkdir(parents=True, exist_ok=True)
-    data = [one.as_data() for one in rows]
+    evens = break_evens(rows)
+    data = [
+        {
+            **row.as_data(),
+            "break_even": [
+                {
+                    "against": one.against,
+                    "speed": one.speed,
+                    "expected_speed": one.expected_speed,
+                    "startup_counts": one.startup_counts,
+                }
+                for one in evens
+                if one.row == row.number
+            ],
+        }
+        for row in rows
+    ]
     paths = [folder / f"comparison.{suffix}" for suffix in ("md", "csv", "json")]
     paths[0].write_text(markdown(rows, columns), encoding="utf-8")
     with paths[1].open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, data[0] if data else ["row"])
         table.writeheader()
-        table.writerows(data)
+        table.writerows({key: _cell(value) for key, value in one.items()} for one in data)
     paths[2].write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     return paths
+
+
+def _cell(value: Any) -> Any:
+    """A value of CSV; lists as JSON, and empty if they are."""
+    return (json.dumps(value) if value else "") if isinstance(value, list) else value
 
 
 def _pictured(

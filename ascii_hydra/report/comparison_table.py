@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
-from ascii_hydra.costs.frontier import Standing
+from ascii_hydra.costs.estimate import Basis
+from ascii_hydra.costs.frontier import MARGIN, Band, Place, Standing
 from ascii_hydra.engines.wording import marked, money, money_of, wasted_of
 from ascii_hydra.outcome import Ending
-from ascii_hydra.report.compared_rows import ComparedRow, lacking, notes
+from ascii_hydra.report.break_even import BreakEven, break_evens
+from ascii_hydra.report.compared_rows import ComparedRow, lacking, not_told_apart, notes
 from ascii_hydra.report.plan_costs import duration_text
 from ascii_hydra.report.progress import nearby
 
@@ -25,7 +28,9 @@ def table_columns(rows: Sequence[ComparedRow]) -> dict[str, list[str]]:
         "engine": lambda row: row.engine,
         "cluster": lambda row: row.outcome.cluster,
         "cost": cost_text,
+        "cost band": lambda row: _band(row, 0, _usd_range),
         "duration": lambda row: _duration(row, virtual=row.outcome.virtual and not all_virtual),
+        "time band": lambda row: _band(row, 1, _time_range),
         "front": front_text,
         "ending": _ending,
         "estimated": _estimated,
@@ -41,6 +46,9 @@ def table_columns(rows: Sequence[ComparedRow]) -> dict[str, list[str]]:
     made = {name: column for name, column in made.items() if any(column)}
     if set(made.get("wasted", ())) <= {"", money(0.0)}:
         made.pop("wasted", None)
+    for name in ("cost band", "time band"):  # what is the same for all is told below
+        if set(made.get(name, ())) <= {"", _AS_TOLD, _UNKNOWN, _MARGIN}:
+            made.pop(name, None)
     return {
         _headed(name, all_virtual): [one or "-" for one in column] for name, column in made.items()
     }
@@ -61,11 +69,15 @@ def remarks(rows: Sequence[ComparedRow]) -> Iterator[str]:
     planned = [step for one in rows for step in one.outcome.steps if step.ending is Ending.planned]
     if any(one.duration_s is None for one in planned):
         yield "Tell a duration by pipeline.steps.STEP.expected_minutes, or run the step once."
-    if any(one.standing is not None for one in rows):
+    if any(one.standing is not None and one.standing.place in _RANKED for one in rows):
         yield (
             "front: no other row beats it in cost or time without losing in the other; per hour:"
             " what each hour saved costs against the next cheaper row of the front."
         )
+    yield from not_told_apart(rows)
+    yield from _break_even_lines(rows)
+    if (line := _margin_line(rows)) is not None:
+        yield line
     yield from notes(rows)
 
 
@@ -105,13 +117,97 @@ def front_text(row: ComparedRow) -> str:
 
 
 def standing_text(standing: Standing) -> str:
-    """`dominated`, `cheapest`, or what each hour saved costs."""
-    if not standing.on_front:
-        return "dominated"
+    """Its place; of one on the front, what each hour saved costs."""
     per_hour = standing.usd_per_hour_saved
     if per_hour is None:
-        return "cheapest"
+        return standing.place.value
     return f"{'~' if standing.estimated else ''}{money(per_hour)} per hour"
+
+
+# --- bands and break-evens ----------------------------------------------------------------------
+
+_AS_TOLD, _UNKNOWN, _MARGIN = "as told", "unknown", f"±{MARGIN:.0%}".replace("%", " %")
+_RANKED = {Place.cheapest, Place.front, Place.dominated}
+
+
+def _band(row: ComparedRow, which: int, text: Callable[[Band], str]) -> str:
+    """The band of a row's cost (0) or duration (1); a word where it is not from a spread."""
+    if (point := row.point) is None:
+        return ""
+    band, value = point.bands[which], (point.usd, point.duration_s)[which]
+    if not band.is_known:
+        return _UNKNOWN
+    if row.bases == (Basis.told,):
+        return _AS_TOLD
+    return _MARGIN if band == Band.around(value) else text(band)
+
+
+def _usd_range(band: Band) -> str:
+    return f"{money(band.low)}-{money(band.high).removeprefix('$')}"
+
+
+def _time_range(band: Band) -> str:
+    """`51-98 min`: both ends in the same unit."""
+    unit, unit_s = next(
+        (unit, unit_s)
+        for unit, unit_s in (("h", 3600.0), ("min", 60.0), ("s", 1.0))
+        if band.high >= 2 * unit_s or unit_s == 1.0
+    )
+    low, high = (f"{one / unit_s:.{1 if unit == 'h' else 0}f}" for one in (band.low, band.high))
+    return f"{low}-{high} {unit}"
+
+
+def _margin_line(rows: Sequence[ComparedRow]) -> str | None:
+    """What MARGIN means, if it is the band of rows that are compared."""
+    at = [
+        f"#{one.number}"
+        for one in rows
+        if one.standing is not None
+        and one.standing.place is not Place.alone
+        and _MARGIN in (_band(one, 0, _usd_range), _band(one, 1, _time_range))
+    ]
+    if not at:
+        return None
+    less = f"{2 * MARGIN:.0%}".replace("%", " %")
+    return (
+        f"band of {', '.join(at)}: {_MARGIN}, as of one run, or of several that hardly differ; what"
+        f" differs by less than {less} is not told apart."
+    )
+
+
+def _break_even_lines(rows: Sequence[ComparedRow]) -> Iterator[str]:
+    """From which speed a row pays that is not told apart from another; a line for each size and
+    each engine."""
+    numbered = {one.number: one for one in rows}
+    lines: dict[str, list[str]] = {}
+    for one in break_evens(rows):
+        row, base = numbered[one.row], numbered[one.against]
+        where = f"engine={row.engine}" if one.of_sizes else f"cluster={row.outcome.cluster}"
+        aside = "" if one.startup_counts else ", start-up aside"
+        lines.setdefault(f"break-even ({where}{aside})", []).append(_break_even(one, row, base))
+    for where, clauses in lines.items():
+        yield f"{where}: {'; '.join(clauses)}."
+
+
+def _break_even(one: BreakEven, row: ComparedRow, base: ComparedRow) -> str:
+    own, its = (_short(it, of_sizes=one.of_sizes) for it in (row, base))
+    if one.speed is None:
+        return f"{own} costs more than {its} at any speed, by its start-up alone"
+    expected = one.expected_speed
+    # Of the same told minutes everybody knows.
+    known = expected is None or math.isclose(expected, 1.0)
+    beside = "" if known or expected is None else f" (expected: {_times(expected)})"
+    return f"{own} pays from {_times(one.speed)} the speed of {its}{beside}"
+
+
+def _times(speed: float) -> str:
+    return f"{speed:.2f} x" if speed < 10 else f"{speed:.0f} x"  # noqa: PLR2004
+
+
+def _short(row: ComparedRow, *, of_sizes: bool) -> str:
+    differs = overrides_text(row, own=("engine", "cluster"))
+    name = row.outcome.cluster if of_sizes else row.engine
+    return f"#{row.number} {name}{f' ({differs})' if differs and not of_sizes else ''}"
 
 
 def _headed(name: str, all_virtual: bool) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ascii_hydra.costs.bill import Bill, BillLine, Part
+from ascii_hydra.costs.frontier import Place
 from ascii_hydra.engines.wording import money, money_of, part_of
 from ascii_hydra.outcome import Ending, Outcome
 from ascii_hydra.report.compared_rows import ComparedRow
@@ -71,7 +72,8 @@ def page(
             {
                 "row": one,
                 "cells": [column[index] for column in columns.values()],
-                "dominated": one.standing is not None and not one.standing.on_front,
+                "dominated": one.place == Place.dominated,
+                "front": one.standing is not None and one.standing.on_front,
                 "overrides": overrides_text(one),
                 "cost": cost_text(one) or "cost not known",
                 "parts": _parts(one),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ascii_hydra.costs.bill import Bill, BillLine, Part
+from ascii_hydra.costs.estimate import Basis
 from ascii_hydra.outcome import Ending, Outcome, StepOutcome
 from ascii_hydra.report.sweep_folder import written_rows
 
@@ -56,10 +58,14 @@ def an_outcome(
     error: str | None = None,
     **more: Any,
 ) -> Outcome:
-    """A row with one step for each engine in `engine`, joined by `+`; the first has the bill."""
+    """A row with one step for each engine in `engine`, joined by `+`; the first has the bill. Plans
+    are by earlier runs on the same size."""
     engines = engine.split("+")
     vcpus, memory_gib = workers or (None, None)
     whole = bill if bill is not None or usd is None else a_bill(usd)
+    planned = ending is Ending.planned
+    if planned and whole is not None and hours is not None:
+        whole = replace(whole, run_s=hours * 3600)
     steps = tuple(
         StepOutcome(
             step=f"step_{number}",
@@ -73,6 +79,8 @@ def an_outcome(
             memory_gib=memory_gib,
             input_gb=input_gb,
             error=error if number == 1 else None,
+            duration_basis=Basis.runs if planned else None,
+            computing=f"{one}: {cluster}" if planned else None,
         )
         for number, one in enumerate(engines, start=1)
     )

@@ -5,13 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.collections import LineCollection
 
-from ascii_hydra.costs.frontier import Point, standings
+from ascii_hydra.costs.frontier import UNKNOWN, Band, Place, Point, Standing, standings
 from ascii_hydra.report.chart import Dot, chart, drawn
 
 ENGINES = ("emr", "databricks", "emr+databricks")
@@ -85,6 +87,35 @@ def test_what_is_in_it() -> None:
     legend = axes.get_legend()
     assert legend is not None
     assert "hollow: estimate" in {one.get_text() for one in legend.get_texts()}
+
+
+def test_bands_are_whiskers_and_what_is_not_told_apart_is_on_no_line() -> None:
+    found = dots_of([(10, 9), (11, 8), (12, 7)])
+    doubted = Standing(Place.not_told_apart, alike=(1,))
+    bands = [(Band(9, 20), Band(3600, 9 * 3600 + 1)), (Band(11, 11), UNKNOWN), None]
+    figure = chart(
+        [
+            replace(one, standing=doubted, bands=band)
+            for one, band in zip(found, bands, strict=True)
+        ],
+        "webgraph, full",
+    )
+    (axes,) = figure.axes
+    assert list(axes.lines[0].get_xdata()) == []
+    whiskers = [sorted(map(tuple, one)) for every in axes.collections for one in segments(every)]
+    assert whiskers == [[(1, 10), (pytest.approx(9.0, abs=0.001), 10)], [(9, 9), (9, 20)]]
+    assert axes.get_ylim()[1] > 20
+    # Not grey: nothing is known to beat them.
+    assert "#8f8f8f" not in [one.get_markeredgecolor() for one in axes.lines]
+    legend = axes.get_legend()
+    assert legend is not None
+    named = {one.get_text() for one in legend.get_texts()}
+    assert "whiskers: band" in named
+    assert not {"front", "dominated"} & named
+
+
+def segments(collection: LineCollection) -> list[list[tuple[float, float]]]:
+    return [[tuple(end) for end in one] for one in collection.get_segments()]
 
 
 @pytest.mark.parametrize("points", [[(0.41, 0.2)], [(0.0, 0.0)], [(5, 1)] * 3])

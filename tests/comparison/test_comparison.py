@@ -10,6 +10,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -181,7 +182,7 @@ def test_a_plan_of_unknown_duration_is_no_cheap_one(tmp_path: Path) -> None:
     assert "wasted" not in text
     assert "Tell a duration by pipeline.steps.STEP.expected_minutes" in text
     assert "100%" not in text
-    assert [row["standing"] for row in compared_json(tmp_path)] == ["not compared", "cheapest"]
+    assert [row["standing"] for row in compared_json(tmp_path)] == ["not compared"] * 2
 
 
 def test_rows_of_other_work_are_not_compared(tmp_path: Path) -> None:
@@ -194,7 +195,7 @@ def test_rows_of_other_work_are_not_compared(tmp_path: Path) -> None:
     }
     _, lines = shown(sweep_of(tmp_path, rows))
     places = [row["standing"] for row in compared_json(tmp_path)]
-    assert places == ["cheapest", "front", "cheapest", "cheapest", "cheapest"]
+    assert places == ["cheapest", "front", *["not compared"] * 3]
     text = "\n".join(lines)
     assert "not compared with each other" in text
     # By the cloud's account: the launcher's own seconds pass faster there.
@@ -213,7 +214,7 @@ def test_what_earlier_tries_took_counts(tmp_path: Path) -> None:
     }
     shown(sweep_of(tmp_path, rows))
     assert [row["duration_s"] for row in compared_json(tmp_path)] == [3600.0, 7100.0]
-    assert [row["standing"] for row in compared_json(tmp_path)] == ["front", "cheapest"]
+    assert [row["standing"] for row in compared_json(tmp_path)] == ["not told apart"] * 2
 
 
 def test_a_bill_keeps_the_time_of_every_try() -> None:
@@ -246,20 +247,152 @@ def test_workers_of_steps_with_their_own_cluster_are_compared_too(tmp_path: Path
     assert "cluster=small" not in "\n".join(lines)
 
 
-def test_one_duration_told_for_all_sizes_tells_no_sizes_apart(tmp_path: Path) -> None:
-    rows = {
-        f"cluster={size}": an_outcome(
-            usd, 1, cluster=size, ending=Ending.planned, workers=(vcpus, 4 * vcpus)
-        )
-        for size, usd, vcpus in (("small", 1.0, 8.0), ("large", 9.0, 128.0))
+RANKS = ("dominated", "cheapest", "per hour")
+
+
+def test_rehearsed_rows_are_not_told_apart(tmp_path: Path) -> None:
+    """Execution in seconds of two steps that ran on one machine, whatever size was rehearsed, and
+    what an hour of each cluster costs."""
+    took_s = {
+        ("emr", "small"): (60, 47),
+        ("emr", "medium"): (45, 66),
+        ("emr", "large"): (52, 47),
+        ("databricks", "small"): (35, 42),
+        ("databricks", "medium"): (38, 25),
+        ("databricks", "large"): (22, 23),
     }
-    _, lines = shown(sweep_of(tmp_path / "alike", rows))
-    assert any(line.startswith("sizes are not told apart: ") for line in lines)
-    faster = replace(a_bill(9.0), run_s=60.0)
-    (step,) = rows["cluster=large"].steps
-    rows["cluster=large"] = replace(rows["cluster=large"], steps=(replace(step, bill=faster),))
-    _, lines = shown(sweep_of(tmp_path / "scaled", rows))
-    assert not any(line.startswith("sizes are not told apart") for line in lines)
+    hour_usd = dict(zip(took_s, (0.9, 2.7, 9.9, 1.1, 3.2, 11.5), strict=True))
+    rows = {}
+    for (engine, cluster), seconds in took_s.items():
+        first = an_outcome(1.0, 0.2, engine=engine, cluster=cluster, virtual=True)
+        steps = tuple(
+            replace(
+                first.steps[0],
+                step=f"step_{number}",
+                # Of which a tenth is start-up.
+                bill=replace(
+                    a_bill(run_s * hour_usd[engine, cluster] / 3600 / 0.9),
+                    run_s=run_s,
+                    startup_s=200.0,
+                ),
+            )
+            for number, run_s in enumerate(seconds, start=1)
+        )
+        rows[f"engine={engine} cluster={cluster}"] = replace(first, steps=steps)
+    _, lines = shown(sweep_of(tmp_path, rows))
+    found = compared_json(tmp_path)
+    assert {row["standing"] for row in found} == {"not told apart"}
+    assert found[0]["not_told_apart_from"] == [1, 2, 3, 4, 5]
+    bands = ("low_usd", "high_usd", "low_duration_s", "high_duration_s")
+    assert {row[one] for row in found for one in bands} == {None}
+    written = [path.read_text() for path in tmp_path.glob("comparison.*")]
+    assert len(written) == 5
+    for text in ("\n".join(lines), *written):
+        shown_text = re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL)
+        assert not [word for word in RANKS if word in shown_text]
+    (told,) = [line for line in lines if line.startswith("not told apart: ")]
+    assert "in a rehearsal every size and engine executes on this machine" in told
+    # What is left is what an hour of each costs.
+    broken_even = [one for row in found for one in row["break_even"]]
+    assert {one["startup_counts"] for one in broken_even} == {False}
+    assert found[3]["break_even"] == [
+        {
+            "against": 0,
+            "speed": pytest.approx(1.1 / 0.9),
+            "expected_speed": None,
+            "startup_counts": False,
+        }
+    ]
+    assert (
+        "break-even (cluster=small, start-up aside): #3 databricks pays from 1.22 x the speed of"
+        " #0 emr."
+    ) in lines
+    assert (
+        "break-even (engine=emr, start-up aside): #1 medium pays from 3.00 x the speed of #0 small;"
+        " #2 large pays from 3.67 x the speed of #1 medium."
+    ) in lines
+
+
+def planned(usd: float, hours: float, spread: float, **more: Any) -> Outcome:
+    """A plan of which the duration, and so the cost but its start-up, may be as many times less or
+    more as `spread` says."""
+    whole = an_outcome(usd, hours, ending=Ending.planned, **more)
+    (step,) = whole.steps
+    step = replace(
+        step,
+        spread_usd=(usd * (0.1 + 0.9 / spread), usd * (0.1 + 0.9 * spread)),
+        spread_s=(hours * 3600 / spread, hours * 3600 * spread),
+    )
+    return replace(whole, steps=(step,))
+
+
+def test_overlapping_bands_are_not_told_apart_and_others_are(tmp_path: Path) -> None:
+    rows = {
+        "cluster=small": planned(1.0, 8, 1.1, cluster="small"),
+        "cluster=medium": planned(1.1, 4, 1.1, cluster="medium"),
+        "cluster=large": planned(4.0, 1, 1.1, cluster="large"),
+    }
+    _, lines = shown(sweep_of(tmp_path, rows))
+    found = compared_json(tmp_path)
+    assert [row["standing"] for row in found] == ["not told apart", "not told apart", "front"]
+    # Its next cheaper neighbour might be either.
+    assert found[2]["usd_per_hour_saved"] is None
+    assert (found[1]["low_usd"], found[1]["high_usd"]) == pytest.approx((1.01, 1.199))
+    assert (found[1]["low_duration_s"], found[1]["high_duration_s"]) == pytest.approx(
+        (3600 * 4 / 1.1, 3600 * 4 * 1.1)
+    )
+    (told,) = [line for line in lines if line.startswith("not told apart: ")]
+    assert told.startswith("not told apart: #0 emr, #1 emr: their bands of cost or of time overlap")
+    assert "#1 medium pays from 1.99 x the speed of #0 small (expected: 2.00 x)" not in told
+    (line,) = [line for line in lines if line.startswith("break-even (engine=emr)")]
+    # S = 0.11, X = 0.99, T / t = 2, C = 1.0
+    assert line.endswith("#1 medium pays from 2.22 x the speed of #0 small (expected: 2.00 x).")
+    assert "$1.01-1.20" in "\n".join(lines)
+    assert "3.6-4.4 h" in "\n".join(lines)
+    with (tmp_path / "comparison.csv").open(newline="") as file:
+        read = list(csv.DictReader(file))
+    assert [one["low_usd"] for one in read] == [str(row["low_usd"]) for row in found]
+    assert json.loads(read[1]["break_even"]) == found[1]["break_even"]
+    assert (read[2]["not_told_apart_from"], read[2]["break_even"]) == ("", "")
+    page = (tmp_path / "comparison.html").read_text()
+    assert page.count('<td class="">$1.01-1.20</td>') == 1
+    assert "break-even (engine=emr)" in page
+
+
+def test_start_up_alone_may_cost_more(tmp_path: Path) -> None:
+    rows = {
+        "cluster=small": planned(0.1, 1, 4.0, cluster="small"),
+        "cluster=large": planned(2.0, 0.5, 4.0, cluster="large"),
+    }
+    rows["cluster=large"] = replace(
+        rows["cluster=large"],
+        steps=(replace(rows["cluster=large"].steps[0], spread_usd=(0.05, 9.0)),),
+    )
+    _, lines = shown(sweep_of(tmp_path, rows))
+    assert (
+        "break-even (engine=emr): #1 large costs more than #0 small at any speed, by its start-up"
+        " alone."
+    ) in lines
+    assert compared_json(tmp_path)[1]["break_even"][0]["speed"] is None
+
+
+def test_single_runs_that_hardly_differ_are_not_told_apart(tmp_path: Path) -> None:
+    rows = {
+        "engine=emr": an_outcome(10.0, 5),
+        "engine=databricks": an_outcome(10.9, 4, engine="databricks"),
+        "engine=emr cluster=large": an_outcome(30.0, 1, cluster="large"),
+    }
+    _, lines = shown(sweep_of(tmp_path, rows))
+    found = compared_json(tmp_path)
+    assert [row["standing"] for row in found] == ["not told apart", "not told apart", "front"]
+    assert (found[0]["low_usd"], found[0]["high_usd"]) == pytest.approx((9.5, 10.5))
+    assert any(
+        line.startswith("band of #0, #1, #2: ±5 %, as of one run") and "10 %" in line
+        for line in lines
+    )
+    # Both have really run: what they cost is known, and no speed is asked for.
+    assert not [line for line in lines if line.startswith("break-even")]
+    assert "cost band" not in lines[0]
 
 
 def test_a_chart_that_cannot_be_drawn_loses_no_table(

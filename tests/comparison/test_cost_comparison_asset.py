@@ -152,10 +152,28 @@ def test_other_modes_are_compared_apart_and_this_machine_with_nothing(
     wanted = {"chart full", "chart full, rehearsed", "cost_usd emr large, full, rehearsed"}
     assert wanted <= set(told)
     text = str(told["comparison"])
-    assert "| full, rehearsed | emr | large | $0.02 | 12 min | 20 min | cheapest | 2 |" in text
-    assert text.count("cheapest") == 3
+    alone = "not compared | 2 |"
+    assert f"| full, rehearsed | emr | large | $0.02 | 12 min | 20 min | {alone}" in text
+    assert not [word for word in ("cheapest", "dominated") if word in text]
     assert "> $2.00" in text
     assert "no price for serverless DBU" in text
+
+
+def test_rehearsals_and_runs_that_hardly_differ_are_not_told_apart(
+    instance: dg.DagsterInstance,
+) -> None:
+    for step in KEYS:
+        made(instance, step, taking(5.0, 4))
+        made(instance, step, taking(5.2, 3), cluster="large")
+        made(instance, step, taking(0.1, 0.2), endpoint="rehearsal")
+        made(instance, step, taking(9.0, 9.0), endpoint="rehearsal", cluster="large")
+    assert [one.standing and one.standing.place.value for one in comparison(instance, KEYS)] == [
+        "not told apart"
+    ] * 4
+    text = str(reported(instance)["comparison"])
+    assert text.count("| not told apart |") == 4
+    assert not [word for word in ("| cheapest", "| dominated", "$/h") if word in text]
+    assert "differ by less than 10 %" in text
 
 
 def test_what_failed_attempts_took_counts(instance: dg.DagsterInstance) -> None:

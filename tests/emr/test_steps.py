@@ -9,8 +9,8 @@ import dagster as dg
 from ascii_hydra.engines.emr.sizing import properties
 from ascii_hydra.engines.emr.submit_words import spark_conf_in
 from tests.emr.conftest import BUCKET
-from tests.rehearsal_cloud import STEP
 from tests.emr_request.asking import asked, run_of, words_of
+from tests.rehearsal_cloud import STEP
 
 
 def fault(on: str, effect: str, **more):
