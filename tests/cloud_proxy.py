@@ -6,9 +6,9 @@ connection makes of its answers.
 
 from __future__ import annotations
 
-import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -119,6 +119,23 @@ class CloudProxy:
         return effective
 
 
+class Waits:
+    """A clock that waits for nothing.
+
+    Attributes:
+        s: how long it was to wait, each time.
+    """
+
+    def __init__(self) -> None:
+        self.s: list[float] = []
+
+    def now(self) -> float:
+        return time.time() + sum(self.s)
+
+    def sleep(self, seconds: float, stop: threading.Event) -> None:
+        self.s.append(seconds)
+
+
 @contextmanager
 def proxied(url: str) -> Iterator[CloudProxy]:
     """A proxy before a rehearsal cloud.
@@ -184,8 +201,3 @@ def proxied(url: str) -> Iterator[CloudProxy]:
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-def as_json(value: object) -> bytes:
-    """A JSON body."""
-    return json.dumps(value).encode()

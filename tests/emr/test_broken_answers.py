@@ -16,7 +16,7 @@ from ascii_hydra.engines.emr.api import Emr
 from ascii_hydra.engines.emr.job import Job
 from ascii_hydra.engines.s3_store import S3Store
 from tests.asset_runs import Ended
-from tests.cloud_proxy import HTML, CloudProxy, Rule, body, cut, proxied, refusal
+from tests.cloud_proxy import HTML, CloudProxy, Rule, Waits, body, cut, proxied, refusal
 from tests.costs_emr.conftest import costed
 from tests.emr.conftest import ROOT, Bench, Cloud, request
 from tests.emr.test_submission import TOKEN, filled
@@ -24,6 +24,8 @@ from tests.rehearsal_cloud import GOOD, place_of
 from tests.waiting import until
 
 LATIN_1 = "<p>für später</p>".encode("latin-1")
+# So that a call of a busy machine is not longer than the patience with it.
+SLOW = 100.0
 FOREIGN = [b"", HTML, LATIN_1, b"null", b"[1, 2]", b"{}"]
 ODD = [b"null", b"[1, 2]", LATIN_1, HTML, b"{}", b""]
 FLEET = {"InstanceTypeConfigs": [{"InstanceType": "m5.xlarge"}], "TargetOnDemandCapacity": 1}
@@ -46,23 +48,6 @@ def ran(bench: Bench, proxy: CloudProxy, name: str, *rules: Rule, source: str = 
     return bench.run(request(place_of(proxy.url), name, source))
 
 
-class Waits:
-    """A clock that waits for nothing.
-
-    Attributes:
-        s: how long it was to wait, each time.
-    """
-
-    def __init__(self) -> None:
-        self.s: list[float] = []
-
-    def now(self) -> float:
-        return time.time() + sum(self.s)
-
-    def sleep(self, seconds: float, stop: threading.Event) -> None:
-        self.s.append(seconds)
-
-
 def emr_of(proxy: CloudProxy, clock: Waits | None = None) -> Emr:
     return Emr(place_of(proxy.url), clock or Waits(), threading.Event())
 
@@ -80,7 +65,10 @@ def test_too_many_requests_are_borne_with_whatever_the_body_is(
     assert len(clock.s) == 3
 
 
-def test_a_throttled_watch_is_no_reason_to_give_up_a_run(bench: Bench, proxy: CloudProxy) -> None:
+def test_a_throttled_watch_is_no_reason_to_give_up_a_run(
+    bench: Bench, cloud: Cloud, proxy: CloudProxy
+) -> None:
+    cloud.behave(speed=SLOW)
     throttled = refusal("ListSteps", 429, HTML, after=2, times=3)
     ended = ran(bench, proxy, "throttled", throttled)
     assert ended.green, ended.cause
@@ -93,7 +81,7 @@ def test_a_throttled_watch_is_no_reason_to_give_up_a_run(bench: Bench, proxy: Cl
 def test_stopping_through_a_throttling_gateway_leaves_nothing(
     bench: Bench, cloud: Cloud, proxy: CloudProxy, content: bytes
 ) -> None:
-    cloud.behave(provisioning_seconds=36_000, speed=100)
+    cloud.behave(provisioning_seconds=36_000, speed=SLOW)
     throttled = refusal("TerminateJobFlows", 429, content, times=3)
     proxy.behave(throttled)
     stop = threading.Event()
@@ -113,6 +101,7 @@ def test_stopping_through_a_throttling_gateway_leaves_nothing(
 
 
 def test_a_throttled_submission_is_made_once(bench: Bench, cloud: Cloud, proxy: CloudProxy) -> None:
+    cloud.behave(speed=SLOW)
     ended = ran(bench, proxy, "queued", refusal("RunJobFlow", 429, HTML, times=2))
     assert ended.green, ended.cause
     assert cloud.calls("RunJobFlow") == 1
@@ -190,7 +179,7 @@ def test_nothing_is_not_believed_before_emr_says_so(cloud: Cloud, proxy: CloudPr
 def test_a_cut_answer_changes_neither_the_run_nor_its_bill(
     bench: Bench, cloud: Cloud, proxy: CloudProxy, operation: str, after: int
 ) -> None:
-    cloud.behave(speed=600)
+    cloud.behave(speed=SLOW)
     broken = cut(operation, after=after)
     proxy.behave(broken)
     flow = {"Instances": FLEETS} if operation == "ListInstanceFleets" else None
@@ -205,7 +194,7 @@ def test_a_cut_answer_changes_neither_the_run_nor_its_bill(
 def test_instances_that_are_never_told_are_not_free(
     bench: Bench, cloud: Cloud, proxy: CloudProxy
 ) -> None:
-    cloud.behave(speed=3000)
+    cloud.behave(speed=SLOW)
     proxy.behave(body("ListInstances", b"{}", times=10_000))
     ended = costed(bench, request(place_of(proxy.url), "untold", GOOD))
     assert ended.result.success
@@ -217,7 +206,7 @@ def test_a_cut_list_of_clusters_is_no_reason_for_a_second_one(
     bench: Bench, cloud: Cloud, proxy: CloudProxy
 ) -> None:
     """In a re-execution, which looks for what an earlier attempt has left."""
-    cloud.behave(provisioning_seconds=36_000, speed=200)
+    cloud.behave(provisioning_seconds=36_000, speed=SLOW)
     asked = request(place_of(proxy.url), "orphan", GOOD)
     S3Store(cloud.place).write(f"{ROOT}/pipes/orphan/context.json", b"{}")
     jobs = [Job(Emr(asked.place, cloud.clock, threading.Event()), "launch", print) for _ in "ab"]
@@ -235,7 +224,7 @@ def test_a_submission_that_is_answered_with_nonsense_is_looked_up(
     bench: Bench, cloud: Cloud, proxy: CloudProxy, content: bytes | None
 ) -> None:
     broken = cut("RunJobFlow") if content is None else body("RunJobFlow", content)
-    cloud.behave({"target": "cluster", "effect": "validation_error"})  # quick, and no process
+    cloud.behave({"target": "cluster", "effect": "validation_error"}, speed=SLOW)  # no process
     ended = ran(bench, proxy, "answered", broken)
     assert "EMR refuses its cluster" in ended.cause
     assert broken.changed == 1
@@ -245,7 +234,7 @@ def test_a_submission_that_is_answered_with_nonsense_is_looked_up(
 def test_an_answer_of_another_kind_while_a_cluster_is_ended(
     bench: Bench, cloud: Cloud, proxy: CloudProxy
 ) -> None:
-    cloud.behave(provisioning_seconds=36_000, speed=200)
+    cloud.behave(provisioning_seconds=36_000, speed=SLOW)
     emr = Emr(place_of(proxy.url), cloud.clock, threading.Event())
     job = Job(emr, "launch", print)
     job.submit(filled(request(emr.place, "ending", GOOD)))
@@ -257,7 +246,8 @@ def test_an_answer_of_another_kind_while_a_cluster_is_ended(
 # --- S3 ------------------------------------------------------------------------------------------
 
 
-def test_a_cut_message_is_read_again(bench: Bench, proxy: CloudProxy) -> None:
+def test_a_cut_message_is_read_again(bench: Bench, cloud: Cloud, proxy: CloudProxy) -> None:
+    cloud.behave(speed=SLOW)
     chunks = cut(r"GET /.*/messages/\d+\.json", times=2)
     ended = ran(bench, proxy, "heard", chunks)
     assert ended.green, ended.cause
