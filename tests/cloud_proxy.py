@@ -67,7 +67,7 @@ class Rule:
     seen: int = 0
 
     @property
-    def changed(self) -> int:
+    def effects(self) -> int:
         """How many answers it has changed."""
         return min(max(0, self.seen - self.after), self.times)
 
@@ -137,7 +137,7 @@ class Waits:
 
 
 @contextmanager
-def proxied(url: str) -> Iterator[CloudProxy]:
+def proxy_of(url: str) -> Iterator[CloudProxy]:
     """A proxy before a rehearsal cloud.
 
     Args:
@@ -157,12 +157,12 @@ def proxied(url: str) -> Iterator[CloudProxy]:
             if rule is not None and rule.instead is not None:
                 answer = rule.instead
             else:
-                answer = self._forwarded(asked)
+                answer = self._cloud_answer(asked)
                 if rule is not None and rule.change is not None:
                     answer = rule.change(answer)
             self._send(answer)
 
-        def _forwarded(self, asked: bytes) -> Answer:
+        def _cloud_answer(self, asked: bytes) -> Answer:
             connection = HTTPConnection(cloud.hostname or "", cloud.port, timeout=60)
             try:
                 connection.request(self.command, self.path, asked, dict(self.headers.items()))

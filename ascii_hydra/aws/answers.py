@@ -51,7 +51,7 @@ class AnswerParsers(ResponseParserFactory):  # type: ignore[misc]
         parser = super().create_parser(protocol_name)
         parse = parser.parse
 
-        def parsed(response: dict[str, Any], shape: Any) -> Any:
+        def parse_or_refuse(response: dict[str, Any], shape: Any) -> Any:
             try:
                 return parse(response, shape)
             except (*_ODD, ResponseParserError) as odd:
@@ -64,5 +64,5 @@ class AnswerParsers(ResponseParserFactory):  # type: ignore[misc]
                     f"the answer is not one of AWS's ({type(odd).__name__}: {odd})"
                 ) from odd
 
-        parser.parse = parsed
+        parser.parse = parse_or_refuse
         return parser

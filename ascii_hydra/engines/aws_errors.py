@@ -68,8 +68,8 @@ class IncompleteAnswerError(ResponseParserError):  # type: ignore[misc]
 def code(fault: BaseException) -> str:
     """AWS's name for an error, or the HTTP status of one without a name, or the exception's own."""
     if isinstance(fault, ClientError):
-        found = fault.response.get("Error", {}).get("Code", "")
-        return str(found or _status(fault) or "ClientError")
+        name = fault.response.get("Error", {}).get("Code", "")
+        return str(name or _status(fault) or "ClientError")
     return type(fault).__name__
 
 
@@ -118,11 +118,11 @@ def aws_fault(raised: BaseException) -> CallFault | None:
         undone=is_undone(raised) or is_expired(raised),
         expired=is_expired(raised),
         denied=code(raised) in _DENIED,
-        retry_after_s=wanted_pause_s(raised),
+        retry_after_s=retry_after_of(raised),
     )
 
 
-def wanted_pause_s(fault: BaseException) -> float | None:
+def retry_after_of(fault: BaseException) -> float | None:
     """How long the answer asks to wait, in seconds; None if it does not. See `retry_after_s`."""
     if not isinstance(fault, ClientError):
         return None

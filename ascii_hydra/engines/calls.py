@@ -16,7 +16,7 @@ from ascii_hydra.engines.clock import Clock
 T = TypeVar("T")
 _LONGEST_PAUSE_S = 30.0
 # What is paid for is not left alone for longer, whatever a service asks for.
-_LONGEST_WANTED_S = 60.0
+_LONGEST_RETRY_AFTER_S = 60.0
 _TICK_S = 0.1
 # Of real time. A bill is not worth more, and Ctrl-C least of all.
 _PROMPT_S, _PROMPT_STOPPED_S = 30.0, 2.0
@@ -66,25 +66,25 @@ def retry_after_s(header: str | None, date: str | None = None) -> float | None:
     """
     text = (header or "").strip()
     if text.isascii() and text.isdecimal():
-        return bounded_pause_s(float(text))
+        return tolerable_pause_s(float(text))
     due = _http_date(text)
     if due is None:
         return None
     now = _http_date(date or "") or datetime.now(UTC)
-    return bounded_pause_s((due - now).total_seconds())
+    return tolerable_pause_s((due - now).total_seconds())
 
 
-def bounded_pause_s(wanted_s: float) -> float | None:
+def tolerable_pause_s(wanted_s: float) -> float | None:
     """What of a wait that somebody asks for is granted, in seconds; None if it is none."""
-    return min(_LONGEST_WANTED_S, wanted_s) if wanted_s > 0 else None
+    return min(_LONGEST_RETRY_AFTER_S, wanted_s) if wanted_s > 0 else None
 
 
 def _http_date(text: str) -> datetime | None:
     try:
-        found = parsedate_to_datetime(text)
+        moment = parsedate_to_datetime(text)
     except (TypeError, ValueError, OverflowError):
         return None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def repeated(

@@ -22,7 +22,7 @@ from databricks.sdk.errors import (
 )
 from databricks.sdk.errors.base import DatabricksError
 
-from ascii_hydra.engines.calls import CallFault, bounded_pause_s, retry_after_s
+from ascii_hydra.engines.calls import CallFault, retry_after_s, tolerable_pause_s
 
 LOG_IN_AGAIN = (
     "check DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET, or log in again (databricks auth"
@@ -227,22 +227,22 @@ def _refusal(raised: DatabricksError) -> CallFault:
     message = str(raised).partition(_CONFIGURED)[0].strip()
     words = f"{code}: {message}" if message else code
     after = raised.retry_after_secs
-    wanted_s = None if after is None else bounded_pause_s(float(after))
+    pause_s = None if after is None else tolerable_pause_s(float(after))
     match raised:
         case TooManyRequests():
-            return CallFault(code, words, transient=True, undone=True, retry_after_s=wanted_s)
+            return CallFault(code, words, transient=True, undone=True, retry_after_s=pause_s)
         case Unauthenticated():
             return CallFault(code, words, undone=True, expired=True)
         case PermissionDenied():
             return CallFault(code, words, undone=True, denied=True)
         case InternalError() | TemporarilyUnavailable() | DeadlineExceeded():
-            return CallFault(code, words, transient=True, retry_after_s=wanted_s)
+            return CallFault(code, words, transient=True, retry_after_s=pause_s)
     # An answer that the SDK does not know, such as a gateway's, is none of the service's.
     unknown = type(raised) is DatabricksError and raised.error_code is None
     if unknown:
         # The SDK's own text is a page long, for a report to its authors.
         words = "the answer is not one of Databricks' (a proxy's or a gateway's?)"
-    return CallFault(code, words, transient=unknown, retry_after_s=wanted_s)
+    return CallFault(code, words, transient=unknown, retry_after_s=pause_s)
 
 
 def _said(raised: BaseException) -> str:

@@ -270,7 +270,7 @@ class FolderReader(SessionReader):
             # The step's end cuts the patience short, but only after one more look.
             ended = self.ended.is_set()
             try:
-                found = repeated(
+                content = repeated(
                     lambda: self._folder.content(_chunk_name(number)),
                     self._fault,
                     SystemClock(),
@@ -291,7 +291,7 @@ class FolderReader(SessionReader):
                     fault,
                 ) from raised
             self._readable, self._refused_since = True, None
-            return found
+            return content
 
     def _fault(self, raised: BaseException) -> CallFault | None:
         """What an exception says of a look. To whom the folder was readable, a refusal may be a

@@ -29,10 +29,10 @@ _ENVIRONMENT = re.compile(r"[1-9]\d?")
 
 def version_problem(key: str) -> str | None:
     """What is wrong with a `spark_version`."""
-    found = _KEY.fullmatch(key)
-    if found is not None:
-        release = (int(found["line"] or found["major"]), int(found["minor"] or 0))
-        if release >= _OLDEST and found["scala"] in _SCALA.get(release[0], {"2.13"}):
+    match = _KEY.fullmatch(key)
+    if match is not None:
+        release = (int(match["line"] or match["major"]), int(match["minor"] or 0))
+        if release >= _OLDEST and match["scala"] in _SCALA.get(release[0], {"2.13"}):
             return None
     return f"Spark version {key} is not supported; there are {', '.join(LISTED)}."
 

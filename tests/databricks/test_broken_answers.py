@@ -14,7 +14,7 @@ from ascii_hydra.engines.databricks.pools import close_shared
 from ascii_hydra.engines.databricks_errors import DATABRICKS_FAULTS, fault_of
 from ascii_hydra.engines.workspace_store import WorkspaceStore
 from tests.asset_runs import Ended
-from tests.cloud_proxy import HTML, CloudProxy, Rule, Waits, body, cut, proxied, refusal
+from tests.cloud_proxy import HTML, CloudProxy, Rule, Waits, body, cut, proxy_of, refusal
 from tests.databricks.conftest import REFUSED, ROOT, Bench, Cloud, fault, request
 from tests.databricks.test_pools import CREATE, pooled
 from tests.rehearsal_cloud import GOOD
@@ -29,7 +29,7 @@ POOL = "POST /api/2.0/instance-pools/create"
 
 @pytest.fixture
 def proxy(cloud: Cloud) -> Iterator[CloudProxy]:
-    with proxied(cloud.url) as made:
+    with proxy_of(cloud.url) as made:
         yield made
 
 
@@ -71,7 +71,7 @@ def test_an_upload_is_made_again_when_the_gateway_is_back(
     broken = refusal(UPLOAD, 502, HTML, times=2)
     ended = ran(bench, proxy, "uploaded", broken)
     assert "Databricks refuses its cluster" in ended.cause
-    assert broken.changed == 2
+    assert broken.effects == 2
 
 
 # --- answers that are none -----------------------------------------------------------------------
@@ -108,7 +108,7 @@ def test_a_list_of_runs_that_is_none_is_asked_for_again(proxy: CloudProxy, conte
     broken = body(RUNS, content, times=2)
     proxy.behave(broken)
     assert isinstance(api.patient(lambda: list(api.runs(active=True))), list)
-    assert broken.changed == 2
+    assert broken.effects == 2
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_broken_look_is_no_reason_to_give_up_a_run(
     broken.seen = 0
     ended = ran(bench, proxy, "watched", broken)
     assert "Databricks refuses its cluster" in ended.cause
-    assert broken.changed == 2
+    assert broken.effects == 2
     assert any("cannot be asked at the moment" in line for line in ended.logged)
     assert all("<" not in line for line in ended.logged if "cannot be asked" in line)
 
@@ -163,7 +163,7 @@ def test_a_false_answer_to_a_look_for_messages_ends_no_run(
     broken.seen = 0
     ended = ran(bench, proxy, "heard", broken, source=TALKING)
     assert ended.green, ended.cause
-    assert broken.changed == broken.times
+    assert broken.effects == broken.times
     assert ended.materialized["me"] == 1
 
 

@@ -16,7 +16,7 @@ from ascii_hydra.engines.emr.api import Emr
 from ascii_hydra.engines.emr.job import Job
 from ascii_hydra.engines.s3_store import S3Store
 from tests.asset_runs import Ended
-from tests.cloud_proxy import HTML, CloudProxy, Rule, Waits, body, cut, proxied, refusal
+from tests.cloud_proxy import HTML, CloudProxy, Rule, Waits, body, cut, proxy_of, refusal
 from tests.costs_emr.conftest import costed
 from tests.emr.conftest import ROOT, Bench, Cloud, request
 from tests.emr.test_submission import TOKEN, filled
@@ -38,7 +38,7 @@ FLEETS = {
 
 @pytest.fixture
 def proxy(cloud: Cloud) -> Iterator[CloudProxy]:
-    with proxied(cloud.url) as made:
+    with proxy_of(cloud.url) as made:
         yield made
 
 
@@ -72,7 +72,7 @@ def test_a_throttled_watch_is_no_reason_to_give_up_a_run(
     throttled = refusal("ListSteps", 429, HTML, after=2, times=3)
     ended = ran(bench, proxy, "throttled", throttled)
     assert ended.green, ended.cause
-    assert throttled.changed == 3
+    assert throttled.effects == 3
     (told,) = [line for line in ended.logged if "asking again" in line]
     assert "(HTTP 429 Too Many Requests, and AWS gives no reason)" in told
 
@@ -95,7 +95,7 @@ def test_stopping_through_a_throttling_gateway_leaves_nothing(
     ended = bench.run(request(place_of(proxy.url), "stopped", GOOD), bench.client(stop=stop))
     thread.join()
     assert "stopped was stopped" in ended.cause
-    assert throttled.changed == 3
+    assert throttled.effects == 3
     assert cloud.alive() == []
     assert not any("may still be running" in line for line in ended.logged)
 
@@ -162,6 +162,7 @@ def test_what_is_no_answer_of_emr_is_asked_again(proxy: CloudProxy, content: byt
 
 def test_nothing_is_not_believed_before_emr_says_so(cloud: Cloud, proxy: CloudProxy) -> None:
     """An empty list is an answer, and is sent as one."""
+    cloud.behave(provisioning_seconds=36_000, speed=SLOW)
     emr = emr_of(proxy)
     made = cloud.emr.run_job_flow(**request(cloud.place, "bare", GOOD).run_job_flow)["JobFlowId"]
     try:
@@ -185,7 +186,7 @@ def test_a_cut_answer_changes_neither_the_run_nor_its_bill(
     flow = {"Instances": FLEETS} if operation == "ListInstanceFleets" else None
     ended = costed(bench, request(place_of(proxy.url), "cut", GOOD, flow=flow))
     assert ended.result.success
-    assert broken.changed == 1
+    assert broken.effects == 1
     assert cloud.calls("RunJobFlow") == 1
     assert (ended.bill.usd or 0) > 0.02  # two m5.xlarge for some minutes
     assert not ended.bill.estimated
@@ -214,7 +215,7 @@ def test_a_cut_list_of_clusters_is_no_reason_for_a_second_one(
     broken = [cut("ListClusters", times=2), cut("ListSteps")]
     proxy.behave(*broken)
     assert jobs[1].adopt(TOKEN, asked) == f"{ROOT}/pipes/orphan"
-    assert [one.changed for one in broken] == [2, 1]
+    assert [one.effects for one in broken] == [2, 1]
     assert jobs[1].cluster_id == jobs[0].cluster_id
     assert jobs[1].end() is None
 
@@ -227,7 +228,7 @@ def test_a_submission_that_is_answered_with_nonsense_is_looked_up(
     cloud.behave({"target": "cluster", "effect": "validation_error"}, speed=SLOW)  # no process
     ended = ran(bench, proxy, "answered", broken)
     assert "EMR refuses its cluster" in ended.cause
-    assert broken.changed == 1
+    assert broken.effects == 1
     assert cloud.calls("RunJobFlow") == 1
 
 
@@ -251,7 +252,7 @@ def test_a_cut_message_is_read_again(bench: Bench, cloud: Cloud, proxy: CloudPro
     chunks = cut(r"GET /.*/messages/\d+\.json", times=2)
     ended = ran(bench, proxy, "heard", chunks)
     assert ended.green, ended.cause
-    assert chunks.changed == 2
+    assert chunks.effects == 2
     assert ended.materialized["me"] == "heard"
 
 

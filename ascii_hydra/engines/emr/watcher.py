@@ -13,7 +13,7 @@ from ascii_hydra.engines.aws_errors import (
     LOG_IN_AGAIN,
     is_expired,
     is_transient,
-    wanted_pause_s,
+    retry_after_of,
     words,
 )
 from ascii_hydra.engines.calls import pause_s
@@ -83,7 +83,7 @@ class _ClusterWatcher(Watcher[Look]):
             if expired:
                 one.warn("login", f"AWS accepts the credentials no more: {LOG_IN_AGAIN}")
         self._failures += 1
-        return max(pause_s(self._failures), wanted_pause_s(fault) or 0.0)
+        return max(pause_s(self._failures), retry_after_of(fault) or 0.0)
 
     def _look(self, waiting: list[Watched[Look]], now: float) -> None:
         steps = self._emr.steps(self._cluster_id, [one.key for one in waiting])
