@@ -51,7 +51,8 @@ def aws_environment(place: Place, environ: Mapping[str, str] = os.environ) -> di
 
 
 def aws_client(service: str, place: Place, *, retried: bool = True) -> Any:
-    """A boto3 client of a service.
+    """A boto3 client of a service. An answer that was cut off, or is not the service's, is an
+    error of its calls (ResponseStreamingError, ResponseParserError), and never an empty answer.
 
     Args:
         service: as boto3 names it.
@@ -61,25 +62,33 @@ def aws_client(service: str, place: Place, *, retried: bool = True) -> Any:
     """
     from botocore.config import Config
 
+    from ascii_hydra.aws.answers import WholeAnswers
+
     retries = (
         {"mode": "adaptive", "max_attempts": _ATTEMPTS} if retried else {"total_max_attempts": 1}
     )
     style = {"addressing_style": "path"} if place.path_style else None
-    return _session(place).client(
+    client = _session(place).client(
         service,
         endpoint_url=place.url,
         config=Config(retries=retries, s3=style, connect_timeout=10, read_timeout=60),
     )
+    # botocore has no setting for it.
+    client._endpoint.http_session = WholeAnswers(client._endpoint.http_session)
+    return client
 
 
 def _session(place: Place) -> Session:
     from boto3.session import Session
     from botocore.session import Session as BotocoreSession
 
+    from ascii_hydra.aws.answers import AnswerParsers
+
     core = BotocoreSession()
     keys = _keys(place, os.environ) or ()
     session = Session(*keys, region_name=place.region, botocore_session=core)
     core.register_component("data_loader", _models())
+    core.register_component("response_parser_factory", AnswerParsers())
     return session
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
 _LARGEST_BYTES = 256 << 20  # it is held in memory
-_SERVER_ERROR = 500
+_BUSY, _SERVER_ERROR = 429, 500
 _MISSING = {"404", "NoSuchKey"}
 _NO_BUCKET = {"NoSuchBucket"}
 _DENIED = {"403", "AccessDenied", "AllAccessDisabled"}
@@ -81,7 +81,8 @@ def _reply(bucket: str, key: str, place: Place) -> dict[str, Any]:
     try:
         found = aws_client("s3", place, retried=False).get_object(Bucket=bucket, Key=key)
     except ClientError as fault:
-        if fault.response["ResponseMetadata"]["HTTPStatusCode"] < _SERVER_ERROR:
+        status = fault.response["ResponseMetadata"]["HTTPStatusCode"]
+        if status < _SERVER_ERROR and status != _BUSY:
             raise
         found = aws_client("s3", place).get_object(Bucket=bucket, Key=key)
     return cast("dict[str, Any]", found)

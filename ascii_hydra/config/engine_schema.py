@@ -116,7 +116,7 @@ class DatabricksEngine(EngineConfig):
 
     Attributes:
         spark_version: the Databricks Runtime, which decides the versions of Spark and Python:
-            17.3.x-scala2.13.
+            17.3.x-scala2.13, 18.x-scala2.13.
         staging_root: folder for payloads and Pipes messages: of a Unity Catalog volume
             (/Volumes/<catalog>/<schema>/<volume>/...), of the workspace (/Workspace/...), of S3
             (s3://...) or, where it must be, of DBFS (dbfs:/...).

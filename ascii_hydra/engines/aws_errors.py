@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -14,7 +19,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from ascii_hydra.engines.calls import CallFault
+from ascii_hydra.engines.calls import CallFault, retry_after_s
 
 AWS_FAULTS = (ClientError, BotoCoreError, ResponseParserError)
 # The names that AWS's services have for it.
@@ -48,34 +53,46 @@ _CUT_OFF = (
     ResponseParserError,
 )
 LOG_IN_AGAIN = "log in again (aws sso login, or new keys): they are looked for until then"
-_SERVER_ERROR = 500
+_LONGEST_WORDS = 300
+_MARKUP = re.compile(r"(?is)<!doctype|<(?:html|head|body|center|h1|p|title)\b")
+
+
+class IncompleteAnswerError(ResponseParserError):  # type: ignore[misc]
+    """A service has answered without what its model promises. The text is a clause for people.
+
+    Being one of AWS_FAULTS, and transient, it is an answer that never came: whether a call that
+    changes something was carried out is not known.
+    """
 
 
 def code(fault: BaseException) -> str:
-    """AWS's name for an error, or the exception's own."""
+    """AWS's name for an error, or the HTTP status of one without a name, or the exception's own."""
     if isinstance(fault, ClientError):
-        return str(fault.response.get("Error", {}).get("Code", "")) or "ClientError"
+        name = fault.response.get("Error", {}).get("Code", "")
+        return str(name or _status(fault) or "ClientError")
     return type(fault).__name__
 
 
 def words(fault: BaseException) -> str:
     """An error for people: `ValidationException: Instance type ...`."""
-    if isinstance(fault, ClientError):
-        message = str(fault.response.get("Error", {}).get("Message", "")).strip()
-        return f"{code(fault)}: {message}" if message else code(fault)
-    return f"{type(fault).__name__}: {fault}"
+    if not isinstance(fault, ClientError):
+        return f"{type(fault).__name__}: {_plain(str(fault))}"
+    if code(fault) == str(_status(fault)):  # no body, or somebody else's
+        return f"HTTP {_status(fault)} {_phrase(_status(fault))}, and AWS gives no reason"
+    message = _plain(str(fault.response.get("Error", {}).get("Message", "")))
+    return f"{code(fault)}: {message}" if message else code(fault)
 
 
 def is_undone(fault: BaseException) -> bool:
     """The call was certainly not carried out, and may be made again later."""
-    return code(fault) in _THROTTLED or isinstance(fault, _UNSENT)
+    return _is_throttled(fault) or isinstance(fault, _UNSENT)
 
 
 def is_transient(fault: BaseException) -> bool:
     """The call may succeed later; whether it has been carried out is not known."""
     if isinstance(fault, ClientError):
-        status = int(fault.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        return status >= _SERVER_ERROR or code(fault) in _THROTTLED | _BROKEN
+        broken = _status(fault) >= HTTPStatus.INTERNAL_SERVER_ERROR or code(fault) in _BROKEN
+        return broken or _is_throttled(fault)
     return isinstance(fault, _CUT_OFF)
 
 
@@ -101,4 +118,40 @@ def aws_fault(raised: BaseException) -> CallFault | None:
         undone=is_undone(raised) or is_expired(raised),
         expired=is_expired(raised),
         denied=code(raised) in _DENIED,
+        retry_after_s=retry_after_of(raised),
     )
+
+
+def retry_after_of(fault: BaseException) -> float | None:
+    """How long the answer asks to wait, in seconds; None if it does not. See `retry_after_s`."""
+    if not isinstance(fault, ClientError):
+        return None
+    headers: Mapping[str, Any] = fault.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return retry_after_s(headers.get("retry-after"), headers.get("date"))
+
+
+def _is_throttled(fault: BaseException) -> bool:
+    # By the status too, for a proxy's or a gateway's 429 has none of AWS's names: "the user has
+    # sent too many requests" (RFC 6585, section 4), and botocore's own retries know it so.
+    return code(fault) in _THROTTLED or _status(fault) == HTTPStatus.TOO_MANY_REQUESTS
+
+
+def _status(fault: BaseException) -> int:
+    """The HTTP status of an answer; 0 where there is none."""
+    if not isinstance(fault, ClientError):
+        return 0
+    return int(fault.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "(an unknown status)"
+
+
+def _plain(text: str) -> str:
+    """A message in one line, without the page of a proxy that it may hold."""
+    page = _MARKUP.search(text)
+    plain = " ".join((text if page is None else text[: page.start()]).split())
+    return plain if len(plain) <= _LONGEST_WORDS else f"{plain[:_LONGEST_WORDS]}..."

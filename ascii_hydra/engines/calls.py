@@ -7,12 +7,16 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from ascii_hydra.engines.clock import Clock
 
 T = TypeVar("T")
 _LONGEST_PAUSE_S = 30.0
+# What is paid for is not left alone for longer, whatever a service asks for.
+_LONGEST_RETRY_AFTER_S = 60.0
 _TICK_S = 0.1
 # Of real time. A bill is not worth more, and Ctrl-C least of all.
 _PROMPT_S, _PROMPT_STOPPED_S = 30.0, 2.0
@@ -30,7 +34,7 @@ class CallFault:
         undone: the call was certainly not carried out.
         expired: the credentials are valid no more; the call was not carried out.
         denied: the call is not allowed.
-        retry_after_s: how long the cloud asks to wait, or None.
+        retry_after_s: how long the cloud asks to wait, at most a minute, or None.
     """
 
     code: str
@@ -50,6 +54,37 @@ def pause_s(failures: int) -> float:
     """How long to wait after so many failures: doubling from 1 s to 30 s, with jitter."""
     pause = min(_LONGEST_PAUSE_S, 2.0 ** min(failures - 1, 10))
     return pause * random.uniform(0.5, 1.0)  # noqa: S311 - nothing secret
+
+
+def retry_after_s(header: str | None, date: str | None = None) -> float | None:
+    """How long an answer asks to wait, in seconds, at most a minute; None if it does not, or if
+    nobody can tell.
+
+    Args:
+        header: its `Retry-After`: seconds, or a date of HTTP (RFC 9110, section 10.2.3).
+        date: its `Date`, for its clock need not be ours.
+    """
+    text = (header or "").strip()
+    if text.isascii() and text.isdecimal():
+        return tolerable_pause_s(float(text))
+    due = _http_date(text)
+    if due is None:
+        return None
+    now = _http_date(date or "") or datetime.now(UTC)
+    return tolerable_pause_s((due - now).total_seconds())
+
+
+def tolerable_pause_s(wanted_s: float) -> float | None:
+    """What of a wait that somebody asks for is granted, in seconds; None if it is none."""
+    return min(_LONGEST_RETRY_AFTER_S, wanted_s) if wanted_s > 0 else None
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def repeated(

@@ -178,7 +178,13 @@ class FolderSession:
 
 @contextmanager
 def folder_session(
-    context: Context, store: Store, uri: str, extras: PipesExtras | None, *, adopted: bool
+    context: Context,
+    store: Store,
+    uri: str,
+    extras: PipesExtras | None,
+    *,
+    adopted: bool,
+    poll_s: float,
 ) -> Iterator[FolderSession]:
     """Within it, a step may run; at its end, all of its messages have been read.
 
@@ -188,12 +194,13 @@ def folder_session(
         uri: of the folder.
         extras: for the step.
         adopted: the step is running already and has its context.
+        poll_s: longest pause between two looks for messages, in seconds.
 
     Raises what the reading of its messages has ended with.
     """
     folder = PipesFolder(store, uri)
     injector = FolderContextInjector(folder, context.log.warning, adopted=adopted)
-    reader = FolderReader(folder, context.log.warning)
+    reader = FolderReader(folder, context.log.warning, poll_s=poll_s)
     with open_pipes_session(
         context=context, context_injector=injector, message_reader=reader, extras=extras
     ) as session:

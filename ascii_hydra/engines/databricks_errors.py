@@ -3,8 +3,12 @@ again."""
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
+from http import HTTPStatus
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 import requests
 from databricks.sdk.clock import Clock
@@ -18,7 +22,7 @@ from databricks.sdk.errors import (
 )
 from databricks.sdk.errors.base import DatabricksError
 
-from ascii_hydra.engines.calls import CallFault
+from ascii_hydra.engines.calls import CallFault, retry_after_s, tolerable_pause_s
 
 LOG_IN_AGAIN = (
     "check DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET, or log in again (databricks auth"
@@ -27,6 +31,11 @@ LOG_IN_AGAIN = (
 # What the SDK appends to a refusal: how it was configured.
 _CONFIGURED = ". Config:"
 _CHECK = ", please check"
+# Texts of an error that are not JSON: Databricks' own (`INVALID_STATE: ...`), and the essence of a
+# page.
+_NAMED = re.compile(rb"[A-Z_]+: ")
+_ESSENCE = re.compile(r"(?is)<(pre|title)\b[^>]*>(.*?)</\1>")
+_LONGEST_ESSENCE = 100
 # No connection was made, so nothing was carried out.
 _UNCONNECTED = ("NewConnectionError", "NameResolutionError", "ConnectTimeoutError")
 
@@ -63,7 +72,60 @@ class LoginError(Exception):
         self.transient = transient
 
 
-DATABRICKS_FAULTS = (LoginError, RepeatableError, DatabricksError, requests.RequestException)
+class OddAnswerError(Exception):
+    """A workspace has answered with something else than the API's answer: a proxy or a gateway has,
+    or half of it is missing.
+
+    Unless its HTTP status says more, whether a call that changes something was carried out is not
+    known. The text is a clause for people.
+
+    Args:
+        call: `GET /api/2.2/jobs/runs/get`.
+        why: see the text.
+        status: of HTTP.
+        retry_after_s: how long it asks to wait, or None.
+    """
+
+    def __init__(
+        self, call: str, why: str, status: int = HTTPStatus.OK, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(f"{call} has no answer of Databricks' ({why})")
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+def check_error(response: requests.Response) -> None:
+    """Refuse the page of a proxy or a gateway in the place of an error.
+
+    The SDK takes some of them for Databricks' own, a 404 for instance, and fails at others: it
+    writes the request's body into its report, by `len()` of a stream that has none (databricks-sdk
+    0.156, logger/round_trip_logger.py).
+
+    Raises OddAnswerError.
+    """
+    content = b"" if response.ok else response.content
+    if not content or _NAMED.match(content):
+        return
+    try:
+        if isinstance(json.loads(content), dict):
+            return
+    except ValueError:  # no JSON, or no text
+        pass
+    essence = _ESSENCE.search(content.decode("utf-8", "replace"))
+    said = "" if essence is None else " ".join(essence[2].split())[:_LONGEST_ESSENCE]
+    path = urlsplit(response.request.url or "").path
+    raise OddAnswerError(
+        f"{response.request.method} {path}",
+        f"HTTP {response.status_code} {response.reason}{': ' if said else ''}{said}",
+        response.status_code,
+        retry_after_s(response.headers.get("Retry-After"), response.headers.get("Date")),
+    )
+
+
+DATABRICKS_FAULTS = (
+    *(LoginError, RepeatableError, OddAnswerError),
+    *(DatabricksError, requests.RequestException),
+)
 """Whatever a call raises, by its own fault or by that of the network."""
 
 
@@ -133,6 +195,18 @@ def _fault(raised: BaseException) -> CallFault | None:
             undone=True,
             expired=not raised.transient,
         )
+    if isinstance(raised, OddAnswerError):
+        denied = raised.status == HTTPStatus.FORBIDDEN
+        expired = raised.status == HTTPStatus.UNAUTHORIZED
+        return CallFault(
+            f"HTTP {raised.status}",
+            str(raised),
+            transient=not (denied or expired),
+            undone=denied or expired or raised.status == HTTPStatus.TOO_MANY_REQUESTS,
+            expired=expired,
+            denied=denied,
+            retry_after_s=raised.retry_after_s,
+        )
     if isinstance(raised, DatabricksError):
         return _refusal(raised)
     if isinstance(raised, requests.RequestException):
@@ -153,22 +227,22 @@ def _refusal(raised: DatabricksError) -> CallFault:
     message = str(raised).partition(_CONFIGURED)[0].strip()
     words = f"{code}: {message}" if message else code
     after = raised.retry_after_secs
-    retry_after_s = None if after is None else float(after)
+    pause_s = None if after is None else tolerable_pause_s(float(after))
     match raised:
         case TooManyRequests():
-            return CallFault(code, words, transient=True, undone=True, retry_after_s=retry_after_s)
+            return CallFault(code, words, transient=True, undone=True, retry_after_s=pause_s)
         case Unauthenticated():
             return CallFault(code, words, undone=True, expired=True)
         case PermissionDenied():
             return CallFault(code, words, undone=True, denied=True)
         case InternalError() | TemporarilyUnavailable() | DeadlineExceeded():
-            return CallFault(code, words, transient=True, retry_after_s=retry_after_s)
+            return CallFault(code, words, transient=True, retry_after_s=pause_s)
     # An answer that the SDK does not know, such as a gateway's, is none of the service's.
     unknown = type(raised) is DatabricksError and raised.error_code is None
     if unknown:
         # The SDK's own text is a page long, for a report to its authors.
         words = "the answer is not one of Databricks' (a proxy's or a gateway's?)"
-    return CallFault(code, words, transient=unknown, retry_after_s=retry_after_s)
+    return CallFault(code, words, transient=unknown, retry_after_s=pause_s)
 
 
 def _said(raised: BaseException) -> str:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from dagster import PipesContextInjector
@@ -41,6 +42,9 @@ _SEEN = "seen"
 _INTERVAL_S = 1.0
 # Messages are kept in the store until they are read, so an outage costs nothing but time.
 _PATIENCE_S = 15 * 60.0
+# What could be read before may be denied for some minutes, while a workspace is maintained
+# (apache/airflow#21286).
+_DENIED_S = 10 * 60.0
 _LAST_PATIENCE_S = 60.0
 _WRITE_PATIENCE_S = 60.0
 _CLEANING_PATIENCE_S = 10.0
@@ -211,18 +215,25 @@ class FolderReader(SessionReader):
 
     Args:
         folder: of this session.
-        warn: is told of every line that is no message.
+        warn: is told of every line that is no message, and of what keeps them from being read.
+        poll_s: longest pause between two looks, in seconds: a tenth of the time since the last
+            messages came, and at least 1 s.
 
     Attributes:
         closed: set once the step has said that it reports no more.
     """
 
-    def __init__(self, folder: PipesFolder, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: PipesFolder, warn: Callable[[str], None], *, poll_s: float = _INTERVAL_S
+    ) -> None:
         super().__init__(warn)
         self.closed = threading.Event()
         self._folder = folder
+        self._poll_s = poll_s
         self._abandoned = threading.Event()
         self._told_expiry = False
+        self._readable = False
+        self._refused_since: float | None = None
 
     @contextmanager
     def read_messages(self, handler: PipesMessageHandler) -> Iterator[PipesParams]:
@@ -235,13 +246,13 @@ class FolderReader(SessionReader):
                 self._abandoned.set()
 
     def _read(self, messages: Messages) -> None:
-        number = 1
+        number, came_at = 1, time.monotonic()
         while not self._abandoned.is_set():
             last = self.ended.is_set()  # before looking: what is missing then never comes
             chunk = self._chunk(number) or b""
             whole = chunk.endswith(CHUNK_END)
             if whole or (last and chunk):
-                number += 1
+                number, came_at = number + 1, time.monotonic()
                 # All lines but the last one of a chunk that the step could not finish.
                 for line in chunk[: chunk.rfind(b"\n") + 1].splitlines():
                     if line:
@@ -251,23 +262,24 @@ class FolderReader(SessionReader):
             elif last:
                 break
             else:
-                self.ended.wait(_INTERVAL_S)
+                quiet_s = time.monotonic() - came_at
+                self.ended.wait(max(_INTERVAL_S, min(self._poll_s, quiet_s / 10)))
 
     def _chunk(self, number: int) -> bytes | None:
         while True:
             # The step's end cuts the patience short, but only after one more look.
             ended = self.ended.is_set()
             try:
-                return repeated(
+                content = repeated(
                     lambda: self._folder.content(_chunk_name(number)),
-                    self._folder.store.fault,
+                    self._fault,
                     SystemClock(),
                     self._abandoned if ended else self.ended,
                     patience_s=_LAST_PATIENCE_S if ended else _PATIENCE_S,
                     expired=self._renew,
                 )
             except Exception as raised:
-                fault = self._folder.store.fault(raised)
+                fault = self._fault(raised)
                 if fault is None:
                     raise
                 borne = fault.transient or fault.expired
@@ -278,6 +290,24 @@ class FolderReader(SessionReader):
                     f"its messages in {self._folder.uri} cannot be read ({fault.words}){advice}",
                     fault,
                 ) from raised
+            self._readable, self._refused_since = True, None
+            return content
+
+    def _fault(self, raised: BaseException) -> CallFault | None:
+        """What an exception says of a look. To whom the folder was readable, a refusal may be a
+        false one, and it is borne with for some time: a step at work is not given up for it."""
+        fault = self._folder.store.fault(raised)
+        if fault is None or fault.transient or fault.expired or not self._readable:
+            return fault
+        now = time.monotonic()
+        if self._refused_since is None:
+            self._refused_since = now
+            self._warn(
+                f"its messages in {self._folder.uri} cannot be read at the moment ({fault.words});"
+                " asking again"
+            )
+        borne_s = _DENIED_S if fault.denied else _PATIENCE_S
+        return replace(fault, transient=now - self._refused_since < borne_s)
 
     def _renew(self, fault: CallFault) -> None:
         self._folder.store.renew()

@@ -24,6 +24,7 @@ from ascii_hydra.rehearsal.databricks_jobs import Jobs
 from ascii_hydra.rehearsal.databricks_login import WORKSPACE_ID, OAuthError, Tokens, well_known
 from ascii_hydra.rehearsal.databricks_pools import Pools
 from ascii_hydra.rehearsal.databricks_rules import node_types
+from ascii_hydra.rehearsal.databricks_runtimes import LISTED
 from ascii_hydra.rehearsal.databricks_workspace_files import WorkspaceFiles
 from ascii_hydra.rehearsal.world import World
 from ascii_hydra.rehearsal.wsgi import WORDS, Environ, StartResponse, hang_up, let_pass
@@ -294,18 +295,7 @@ def _list_node_types(_params: Mapping[str, Any]) -> Reply:
 
 
 def _list_spark_versions(_params: Mapping[str, Any]) -> Reply:
-    from ascii_hydra.engines.databricks.runtimes import spark_versions
-
-    return {
-        "versions": [
-            {
-                "key": key,
-                "name": f"{one.release} (includes Apache Spark {one.spark},"
-                f" Scala {key.rpartition('scala')[2]})",
-            }
-            for key, one in spark_versions()
-        ]
-    }
+    return {"versions": [{"key": key, "name": name} for key, name in LISTED.items()]}
 
 
 def _me(_params: Mapping[str, Any]) -> Reply:

@@ -13,13 +13,8 @@ from typing import Any
 
 from ascii_hydra.catalogue import InstanceType, instance_types
 from ascii_hydra.engines.databricks.cluster_spec import TAG_KEY_LENGTH, TAG_VALUE_LENGTH
-from ascii_hydra.engines.databricks.runtimes import (
-    ENVIRONMENTS,
-    environment_problem,
-    runtime_of,
-    spark_versions,
-)
 from ascii_hydra.rehearsal.databricks_errors import WorkspaceError, invalid
+from ascii_hydra.rehearsal.databricks_runtimes import environment_problem, version_problem
 
 _MOST_TOKEN = 64
 _MOST_PARAMETER_BYTES = 10_000
@@ -100,7 +95,7 @@ def check_pool(body: Mapping[str, Any]) -> None:
     ):
         raise invalid(_no_disk(body["node_type_id"], "disk_spec.disk_count"))
     for version in body.get("preloaded_spark_versions", ()):
-        if (wrong := _version_problem(version)) is not None:
+        if (wrong := version_problem(version)) is not None:
             raise invalid(wrong)
     least, most = body.get("min_idle_instances", 0), body.get("max_capacity")
     if least < 0 or (most is not None and most < max(least, 1)):
@@ -167,8 +162,8 @@ def _serverless_problems(task: Mapping[str, Any], body: Mapping[str, Any]) -> It
     version = spec.get("environment_version") or spec.get("client")
     if version is None:
         yield f"environments[{task['environment_key']}].spec.environment_version must be set"
-    elif environment_problem(version) is not None:
-        yield f"Invalid environment_version {version}; there are {', '.join(ENVIRONMENTS)}"
+    elif (wrong := environment_problem(version)) is not None:
+        yield wrong
     for one in spec.get("dependencies", ()):
         if one.startswith(("s3:", "dbfs:")):
             yield f"Dependency {one} is not on a path of /Workspace or /Volumes"
@@ -197,7 +192,7 @@ def _cluster_problems(spec: Mapping[str, Any], *, of_job: bool) -> Iterator[str]
     if "spark_version" not in spec:
         yield "Missing required field: settings.cluster_spec.new_cluster.spark_version"
         return
-    if (wrong := _version_problem(spec["spark_version"])) is not None:
+    if (wrong := version_problem(spec["spark_version"])) is not None:
         yield wrong
     if of_job and spec.get("autotermination_minutes"):
         yield "autotermination_minutes cannot be set for a job cluster"
@@ -305,21 +300,3 @@ def _tag_problems(tags: Mapping[str, str]) -> Iterator[str]:
             )
         if key.lower().startswith("aws:") or not (_TAG.fullmatch(key) and _TAG.fullmatch(value)):
             yield f"The tag {key}={value} has characters that AWS does not allow"
-
-
-def _version_problem(version: str) -> str | None:
-    known = dict(spark_versions())
-    try:
-        release = runtime_of(version).release
-    except ValueError:
-        release = ""
-    newest = max(_number(one.release) for one in known.values())
-    if release and (
-        release in {one.release for one in known.values()} or _number(release) > newest
-    ):
-        return None
-    return f"Spark version {version} is not supported; there are {', '.join(known)}."
-
-
-def _number(release: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in release.split("."))

@@ -243,6 +243,17 @@ def test_an_existing_cluster_of_another_runtime_is_not_what_was_planned(bench, h
         job_of(bench).check(host, "16.4.x-scala2.12")
 
 
+@pytest.mark.parametrize("version", ["18.x-scala2.13", "19.x-scala2.13"])
+def test_an_existing_cluster_may_be_of_a_runtime_without_a_minor(bench, cloud, version):
+    spec = {**CLUSTER, "spark_version": version, "autotermination_minutes": 600}
+    clusters = "/api/2.1/clusters"
+    made = cloud.api.call("POST", f"{clusters}/create", body={**spec, "cluster_name": "line"})
+    job_of(bench).check(made["cluster_id"], version)
+    cloud.behave(speed=100_000)
+    cloud.api.call("POST", f"{clusters}/permanent-delete", body=made)
+    until(lambda: made["cluster_id"] not in cloud.alive())
+
+
 def test_another_runs_job_cluster_is_no_existing_cluster(bench, cloud):
     cloud.behave(provisioning_seconds=36_000, speed=10)
     job = job_of(bench)

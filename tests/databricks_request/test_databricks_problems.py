@@ -10,6 +10,7 @@ import pytest
 from ascii_hydra.engines.databricks.runtimes import (
     RUNTIMES,
     environment_notice,
+    environment_problem,
     runtime_notice,
     runtime_of,
     runtime_problem,
@@ -17,7 +18,18 @@ from ascii_hydra.engines.databricks.runtimes import (
 )
 from ascii_hydra.engines.planned import describe
 from ascii_hydra.engines.request import request, request_problems
-from tests.databricks_request.asking import noticed, run_of, settled, told, with_engine
+from ascii_hydra.rehearsal.databricks_runtimes import LISTED, version_problem
+from ascii_hydra.rehearsal.databricks_runtimes import (
+    environment_problem as rehearsed_environment_problem,
+)
+from tests.databricks_request.asking import (
+    cluster_of,
+    noticed,
+    run_of,
+    settled,
+    told,
+    with_engine,
+)
 from tests.request_asking import problems_of
 
 OTHERWISE = "Choose another, or say cluster.keeps_promise=false: comparisons then tell it."
@@ -100,7 +112,7 @@ def test_what_has_no_problems(words: tuple[str, ...]) -> None:
         ),
         (
             ["engine.serverless=true", "engine.environment_version=latest"],
-            "engine.environment_version=latest: must be 1, 2, 3 or 4, or a later one.",
+            "engine.environment_version=latest: must be 1, 2, 3, 4 or 5, or a later one.",
         ),
         (
             ["engine.region=null"],
@@ -380,16 +392,60 @@ def test_what_has_no_effect_is_said() -> None:
 
 
 def test_runtimes_by_the_book_and_by_rule() -> None:
-    assert [runtime_problem(name) for name, _ in spark_versions()] == [None] * 5
-    assert {name: one.python for name, one in RUNTIMES.items()} == {
-        "15.4": "3.11",
-        "16.4": "3.12",
-        "17.3": "3.12",
-        "18.0": "3.12",
+    assert [runtime_problem(name) for name, _ in spark_versions()] == [None] * 10
+    assert {
+        name: (one.spark, one.python) for name, one in RUNTIMES.items() if one.end_of_support
+    } == {
+        "15.4": ("3.5.0", "3.11"),
+        "16.4": ("3.5.2", "3.12"),
+        **dict.fromkeys(("17.0", "17.1", "17.2", "17.3"), ("4.0.0", "3.12")),
+        **dict.fromkeys(("18.0", "18"), ("4.1.0", "3.12")),
     }
+    assert (RUNTIMES["19"].spark, RUNTIMES["19"].python) == ("4.2.0", "3.12")
     later = runtime_of("21.1.x-scala2.13")
     assert (later.spark, later.python) == (None, "3.12")
-    assert runtime_of("18.3.x-scala2.13").spark == "4.1"
+    assert runtime_of("18.3.x-scala2.13").spark == "4.1.0"
+    assert runtime_of("16.2.x-scala2.12").scalas == ("2.12", "2.13")
+
+
+@pytest.mark.parametrize("version", ["18.x-scala2.13", "19.x-scala2.13", "18.x-cpu-ml-scala2.13"])
+def test_a_line_of_runtimes_has_no_minor(version: str) -> None:
+    assert told(f"engine.spark_version={version}") == ""
+    assert not any("spark_version" in one for one in noticed(f"engine.spark_version={version}"))
+    assert cluster_of(f"engine.spark_version={version}")["spark_version"] == version
+
+
+@pytest.mark.parametrize(
+    "version",
+    [f"{line}.x-scala2.13" for line in (17, 18, 19, 20)]
+    + [f"{release}.x-scala2.12" for release in ("15.3", "15.4", "16.0", "16.4", "17.1", "18")]
+    + [f"{release}.x-scala2.13" for release in ("15.4", "16.4", "17.0", "17.1", "17.2", "17.3")]
+    + [f"{release}.x-scala2.13" for release in ("18.0", "18.2", "19.1", "21.0")]
+    + ["18.x-aarch64-scala2.13", "17.3.x-cpu-ml-scala2.13", "18.x", "18-scala2.13", "x-scala2.13"],
+)
+def test_plan_and_rehearsal_take_the_same_runtimes(version: str) -> None:
+    assert (runtime_problem(version) is None) == (version_problem(version) is None)
+
+
+def test_the_rehearsal_lists_what_a_plan_takes() -> None:
+    assert [runtime_problem(one) for one in LISTED] == [None] * len(LISTED)
+    assert {runtime_of(one).release for one in LISTED} <= set(RUNTIMES)
+    for version in ("1", "5", "6", "0", "x"):
+        plan, rehearsal = environment_problem(version), rehearsed_environment_problem(version)
+        assert (plan is None) == (rehearsal is None)
+
+
+def test_a_runtime_that_is_not_known_is_said_to_be_so() -> None:
+    known = "15.4, 16.4, 17.0, 17.1, 17.2, 17.3, 18.0, 18, 19"
+    assert runtime_notice("18.2.x-scala2.13") == (
+        f"engine.spark_version=18.2.x-scala2.13 is not known here (known are {known}): its Spark is"
+        " taken to be 4.1.0, and its Python is taken to be 3.12."
+    )
+    assert "its Spark is not known, and its Python" in (runtime_notice("21.x-scala2.13") or "")
+    assert "has ceased to be supported on 2026-03-26" in (
+        runtime_notice("17.2.x-scala2.13", date(2026, 11, 21)) or ""
+    )
+    assert environment_notice("5", date(2026, 11, 21)) is None
 
 
 def test_the_end_of_support_is_told_half_a_year_before() -> None:

@@ -6,6 +6,7 @@ import threading
 
 import dagster as dg
 
+from ascii_hydra.engines import pipes_folder
 from ascii_hydra.engines.emr.sizing import properties
 from ascii_hydra.engines.emr.submit_words import spark_conf_in
 from tests.emr.conftest import BUCKET
@@ -180,7 +181,8 @@ def test_a_step_that_ends_before_it_can_be_stopped_has_succeeded(bench, cloud):
     assert ended.green, ended.cause
 
 
-def test_messages_that_cannot_be_read_end_the_step(bench, cloud):
+def test_messages_that_cannot_be_read_end_the_step(bench, cloud, monkeypatch):
+    monkeypatch.setattr(pipes_folder, "_DENIED_S", 1.0)  # they could be read before
     cloud.behave(fault("s3:GetObject", "refused", code="AccessDenied", after=4, times=10_000))
     ended = bench.run(bench.request("unheard", "time.sleep(300)"))
     assert "unheard was given up: its messages in" in ended.cause

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections import deque
+from collections import Counter, deque
 from pathlib import Path
 
 from ascii_hydra.engines.calls import CallFault
@@ -22,11 +22,13 @@ class FolderStore:
 
     Attributes:
         faults: of the next calls, by the call's name.
+        calls: how often each has been called.
         renewed: how often new credentials have been looked for.
     """
 
     def __init__(self) -> None:
         self.faults: dict[str, deque[CallFault]] = {}
+        self.calls: Counter[str] = Counter()
         self.renewed = 0
 
     def fail(self, call: str, fault: CallFault, times: int = 1) -> None:
@@ -72,5 +74,6 @@ class FolderStore:
         return ": ask for the right to it" if fault.denied else ""
 
     def _called(self, call: str) -> None:
+        self.calls[call] += 1
         if self.faults.get(call):
             raise RefusedError(self.faults[call].popleft())

@@ -12,6 +12,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from ascii_hydra.engines import pipes_folder
 from ascii_hydra.engines.calls import CallFault
 from ascii_hydra.engines.payload import Upload
 from ascii_hydra.engines.payload_upload import UploadError, ensure_uploaded
@@ -25,9 +26,11 @@ from ascii_hydra.engines.pipes_folder import (
 from ascii_hydra.engines.pipes_reader import Report
 from ascii_hydra.engines.pipes_run import completed, dagsters_faults
 from tests.pipes.folder_store import FolderStore
+from tests.waiting import until
 
 BROKEN = CallFault("Broken", "Broken: a bad moment", transient=True)
 DENIED = CallFault("Denied", "Denied: not you", denied=True)
+ODD = CallFault("Odd", "Odd: 418")
 EXPIRED = CallFault("Expired", "Expired: too late", expired=True, undone=True)
 
 
@@ -68,14 +71,14 @@ class Bench:
         (messages / f"{number}.json").write_bytes(content)
 
     def session(
-        self, act: Callable[[FolderReader], None], *, adopted: bool = False
+        self, act: Callable[[FolderReader], None], *, adopted: bool = False, poll_s: float = 1.0
     ) -> dg.ExecuteInProcessResult:
         """Run an asset in which `act` plays the step."""
 
         @dg.asset
         def made(context):
             with dagsters_faults("made"):
-                reader = FolderReader(self.folder, self.warned.append)
+                reader = FolderReader(self.folder, self.warned.append, poll_s=poll_s)
                 injector = FolderContextInjector(self.folder, self.warned.append, adopted=adopted)
                 with dg.open_pipes_session(
                     context=context, context_injector=injector, message_reader=reader
@@ -161,8 +164,9 @@ def test_a_cloud_is_asked_no_sooner_than_it_wants(bench: Bench) -> None:
 
 
 def test_what_is_denied_is_a_fault_and_no_missing_message(bench: Bench) -> None:
+    bench.store.fail("read", DENIED)
+
     def act(reader: FolderReader) -> None:
-        bench.store.fail("read", DENIED)
         deadline = time.monotonic() + 10
         while reader.fault is None and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -174,6 +178,63 @@ def test_what_is_denied_is_a_fault_and_no_missing_message(bench: Bench) -> None:
         " the right to it"
     )
     assert cause(result) == expected
+
+
+def at_work(bench: Bench, reader: FolderReader) -> None:
+    """A step that has opened Pipes, and was heard to."""
+    bench.put(1, chunk(OPENED))
+    until(lambda: reader.report.opened)
+
+
+@pytest.mark.parametrize("fault", [DENIED, ODD])
+def test_a_false_refusal_is_no_reason_to_give_up_a_step_at_work(
+    bench: Bench, fault: CallFault
+) -> None:
+    def act(reader: FolderReader) -> None:
+        at_work(bench, reader)
+        bench.store.fail("read", fault, 2)
+        until(lambda: bench.warned)
+        bench.put(2, chunk(ROWS, CLOSED))
+        assert reader.closed.wait(20)
+        bench.store.fail("read", fault)  # and none is lost at the end
+
+    assert rows(bench.session(act)) == 3
+    (told, *_) = bench.warned
+    assert told == (
+        f"its messages in {bench.path} cannot be read at the moment ({fault.words}); asking again"
+    )
+
+
+def test_a_lasting_refusal_is_none_that_passes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipes_folder, "_DENIED_S", 1.0)
+
+    def act(reader: FolderReader) -> None:
+        at_work(bench, reader)
+        bench.store.fail("read", DENIED, 1000)
+        until(lambda: reader.fault)
+
+    assert "cannot be read (Denied: not you): ask for the right to it" in cause(bench.session(act))
+
+
+def test_a_step_that_says_little_is_asked_seldom(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the rest is read at once when it has ended, however long the next pause would be."""
+    monkeypatch.setattr(pipes_folder, "_INTERVAL_S", 0.05)
+    silent_s = 3.0
+
+    def act(reader: FolderReader) -> None:
+        at_work(bench, reader)
+        asked = bench.store.calls["read"]
+        time.sleep(silent_s)  # nothing happens in this time: that is what is measured
+        assert 5 <= bench.store.calls["read"] - asked <= silent_s / 0.05 * 2 / 3
+        bench.put(2, chunk(ROWS, CLOSED))
+
+    begun = time.monotonic()
+    assert rows(bench.session(act, poll_s=60.0)) == 3
+    assert time.monotonic() - begun < 2 * silent_s + 10
 
 
 def test_a_context_that_cannot_be_left_is_a_failure_before_anything_runs(bench: Bench) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ascii_hydra.databricks.workspace import Workspace, workspace_client
@@ -17,7 +18,9 @@ from ascii_hydra.engines.clock import Clock
 from ascii_hydra.engines.databricks_errors import (
     DATABRICKS_FAULTS,
     LOG_IN_AGAIN,
+    OddAnswerError,
     OneAttempt,
+    check_error,
     databricks_fault,
     fault_of,
     login_error,
@@ -25,6 +28,7 @@ from ascii_hydra.engines.databricks_errors import (
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
+    from requests import PreparedRequest
 
 T = TypeVar("T")
 JOBS = "/api/2.2/jobs/runs"
@@ -37,6 +41,20 @@ _EVENTS = (
     *("CREATING", "STARTING", "RESTARTING", "RUNNING", "TERMINATING"),
     *("RESIZING", "UPSIZE_COMPLETED", "NODES_LOST", "EXPANDED_DISK"),
 )
+# What answers are, of the SDK's types, and what of them is always there: a list that is empty may
+# be left out.
+_ANSWERS: Mapping[str, tuple[str, str | None]] = {
+    f"{JOBS}/get": ("jobs.Run", "run_id"),
+    f"{JOBS}/list": ("jobs.ListRunsResponse", None),
+    f"{JOBS}/get-output": ("jobs.RunOutput", None),
+    "/api/2.1/clusters/get": ("compute.ClusterDetails", "cluster_id"),
+    "/api/2.1/clusters/events": ("compute.GetEventsResponse", None),
+    f"{POOLS}/create": ("compute.CreateInstancePoolResponse", "instance_pool_id"),
+    f"{POOLS}/get": ("compute.GetInstancePool", "instance_pool_id"),
+    f"{POOLS}/list": ("compute.ListInstancePools", None),
+}
+# What the SDK's types raise for a value of another type than theirs.
+_ODD = (AttributeError, KeyError, TypeError, ValueError)
 _READ_PATIENCE_S = 5 * 60.0
 _TICK_S = 0.1
 
@@ -76,7 +94,9 @@ class Databricks:
             request: as the SDK's `ApiClient.do` has it: query, body, data, headers, raw.
 
         Raises:
-            DATABRICKS_FAULTS; see `databricks_fault` for what they mean.
+            DATABRICKS_FAULTS, see `databricks_fault` for what they mean; among them OddAnswerError
+            for an answer that is not what the SDK's types promise: taken for an empty one, it would
+            say that nothing is there.
         """
         client = _client(self.workspace, self.stop)
         try:
@@ -236,7 +256,37 @@ def _done(client: WorkspaceClient, method: str, path: str, request: Mapping[str,
     workspace_id = client.config.workspace_id
     ours = {"X-Databricks-Workspace-Id": workspace_id} if workspace_id else {}
     headers = {**ours, **request.get("headers", {})}
-    return client.api_client.do(method, path, **{**request, "headers": headers})
+
+    def prepare(prepared: PreparedRequest) -> PreparedRequest:
+        prepared.headers.update(client.config.authenticate())
+        prepared.register_hook("response", lambda response, **_: check_error(response))
+        return prepared
+
+    call = f"{method} {path}"
+    try:
+        answer = client.api_client.do(
+            method, path, **{**request, "headers": headers, "auth": prepare}
+        )
+    except TypeError as raised:  # of a JSON value that is neither a mapping nor a list
+        raise OddAnswerError(call, str(raised)) from raised
+    _check_answer(call, path, answer)
+    return answer
+
+
+def _check_answer(call: str, path: str, answer: object) -> None:
+    """Raises OddAnswerError for what is not of the SDK's type."""
+    if not isinstance(answer, Mapping):
+        raise OddAnswerError(call, f"it is a {type(answer).__name__}")
+    if path not in _ANSWERS:
+        return
+    kind, key = _ANSWERS[path]
+    module, name = kind.split(".")
+    try:
+        getattr(import_module(f"databricks.sdk.service.{module}"), name).from_dict(answer)
+    except _ODD as raised:
+        raise OddAnswerError(call, f"it is no {kind} ({raised})") from raised
+    if key is not None and not answer.get(key):
+        raise OddAnswerError(call, f"it is without {key}")
 
 
 def _login_to(workspace: Workspace) -> _Login:

@@ -185,7 +185,12 @@ class _Run:
             base = self._request.of(self._identity).messages_uri.rstrip("/")
             uri = f"{base}-{nonce}"
         with folder_session(
-            self._context, self._store, uri, extras, adopted=self._job.adopted
+            self._context,
+            self._store,
+            uri,
+            extras,
+            adopted=self._job.adopted,
+            poll_s=self._request.poll_s,
         ) as opened:
             bootstrap = bootstrap_words(opened.session)
             evidence = self._attempt(bootstrap, nonce, opened.reader, opened.injector)

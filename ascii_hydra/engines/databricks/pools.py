@@ -187,7 +187,8 @@ def _made(api: Databricks, entry: _Pool) -> tuple[str, bool]:
         try:
             found = _found(api, entry.body)
             if found is not None:
-                return found, False
+                # Of a call without a clear answer it was not there before.
+                return found, entry.doubted
             reply = api.call("POST", f"{POOLS}/create", body=dict(entry.body))
             return str(reply["instance_pool_id"]), True
         except DATABRICKS_FAULTS as raised:

@@ -1,15 +1,20 @@
 """The runtimes of Databricks: what Spark, Python and Scala each has, and until when it is looked
 after.
 
-Sources: Databricks' release notes of its runtimes and of serverless environment versions, and the
-Python that databricks-connect of the same version asks for; read 2026-11-20.
+Sources: Databricks' release notes of its runtimes (docs.databricks.com/release-notes/runtime and
+learn.microsoft.com/azure/databricks/release-notes/runtime) and of serverless environment versions
+(docs.databricks.com/aws/release-notes/serverless/environment-version), and the Python that
+databricks-connect of the same version asks for; read 2026-11-21.
+
+From 18 on, a long-term release is a line of its own, which `spark_version` names without a minor:
+`18.x-scala2.13` (so listed by clusters/spark-versions; databricks-sdk-java has a test of it).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from ascii_hydra.config.problems import Problem, one_of
@@ -17,8 +22,9 @@ from ascii_hydra.config.problems import Problem, one_of
 _WHERE, _ENVIRONMENT = "engine.spark_version", "engine.environment_version"
 _DEFAULT = "17.3.x-scala2.13"
 _OLDEST = (15, 4)
+_LINES_SINCE = 18
 _NOTICE = timedelta(days=180)
-_VERSION = re.compile(r"(\d+)\.(\d+)\.x-((?:[a-z0-9]+-)*)scala(\d+\.\d+)")
+_VERSION = re.compile(r"(\d+)(?:\.(\d+))?\.x-((?:[a-z0-9]+-)*)scala(\d+\.\d+)")
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class Runtime:
     """A release of the Databricks Runtime.
 
     Attributes:
-        release: `17.3`.
+        release: `17.3`; of a line `18`.
         spark: version of Spark; None where it is not known.
         python: `3.12`.
         scalas: versions of Scala that there are images for.
@@ -53,8 +59,14 @@ RUNTIMES: Mapping[str, Runtime] = {
     for one in (
         Runtime("15.4", "3.5.0", "3.11", ("2.12",), date(2027, 8, 19)),
         Runtime("16.4", "3.5.2", "3.12", ("2.12", "2.13"), date(2028, 5, 9)),
+        Runtime("17.0", "4.0.0", "3.12", ("2.13",), date(2025, 12, 23)),
+        Runtime("17.1", "4.0.0", "3.12", ("2.13",), date(2026, 2, 1)),
+        Runtime("17.2", "4.0.0", "3.12", ("2.13",), date(2026, 3, 26)),
         Runtime("17.3", "4.0.0", "3.12", ("2.13",), date(2028, 10, 22)),
-        Runtime("18.0", "4.1.0", "3.12", ("2.13",)),
+        Runtime("18.0", "4.1.0", "3.12", ("2.13",), date(2026, 6, 9)),
+        Runtime("18", "4.1.0", "3.12", ("2.13",), date(2029, 6, 10)),
+        # "Determined at LTS transition"
+        Runtime("19", "4.2.0", "3.12", ("2.13",)),
     )
 }
 ENVIRONMENTS: Mapping[str, Environment] = {
@@ -62,6 +74,7 @@ ENVIRONMENTS: Mapping[str, Environment] = {
     "2": Environment("3.11", date(2027, 11, 21)),
     "3": Environment("3.12", date(2028, 6, 13)),
     "4": Environment("3.12", date(2028, 8, 13)),
+    "5": Environment("3.12", date(2029, 2, 25)),
 }
 
 
@@ -73,18 +86,19 @@ def spark_versions() -> Iterator[tuple[str, Runtime]]:
 
 
 def runtime_of(spark_version: str) -> Runtime:
-    """The runtime that a `spark_version` names. Of a release that is not known, Python and Scala
-    are taken to be those of the newest known one. Raises ValueError for what is no version."""
+    """The runtime that a `spark_version` names. One that is not known is taken to be as the newest
+    known one of its major version; of a newer major version, Spark is not known, and the rest is
+    taken to be as in the newest of all. Raises ValueError for what is no version."""
     found = _VERSION.fullmatch(spark_version)
-    if found is None:
+    if found is None or (found[2] is None and int(found[1]) < _LINES_SINCE):
         raise ValueError(spark_version)
-    release = f"{found[1]}.{found[2]}"
+    release = found[1] if found[2] is None else f"{found[1]}.{found[2]}"
     if release in RUNTIMES:
         return RUNTIMES[release]
-    newest = list(RUNTIMES.values())[-1]
-    # All 18.x have Spark 4.1; of older releases in between, nothing is kept here.
-    spark = "4.1" if found[1] == "18" else None
-    return Runtime(release, spark, newest.python, newest.scalas)
+    alike = [one for one in RUNTIMES.values() if one.release.split(".")[0] == found[1]]
+    if alike:
+        return replace(alike[-1], release=release, end_of_support=None)
+    return replace(list(RUNTIMES.values())[-1], release=release, spark=None, end_of_support=None)
 
 
 def python_of(spark_version: str) -> str:
@@ -103,11 +117,14 @@ def runtime_problem(spark_version: str) -> Problem | None:
 
 def _fault(spark_version: str) -> str | None:
     found = _VERSION.fullmatch(spark_version)
-    if found is None:
+    try:
+        runtime = runtime_of(spark_version)
+    except ValueError:
         return f"is no Databricks Runtime; write {_DEFAULT}."
-    if (int(found[1]), int(found[2])) < _OLDEST:
+    assert found is not None
+    if (int(found[1]), int(found[2] or 0)) < _OLDEST:
         return f"is too old: steps need 15.4.x-scala2.12 or newer, or {_DEFAULT}."
-    variant, scalas = found[3], runtime_of(spark_version).scalas
+    variant, scalas = found[3], runtime.scalas
     if "photon-" in variant:
         plain = spark_version.replace("photon-", "")
         wrong = f"write {plain} and cluster.photon=true."
@@ -116,7 +133,7 @@ def _fault(spark_version: str) -> str | None:
     elif variant not in ("", "cpu-ml-", "aarch64-"):
         wrong = f"{variant[:-1]} is no variant; there are cpu-ml and aarch64."
     elif found[4] not in scalas:
-        images = (f"{found[1]}.{found[2]}.x-{variant}scala{one}" for one in scalas)
+        images = (f"{runtime.release}.x-{variant}scala{one}" for one in scalas)
         wrong = f"there is no such image; write {one_of(images)}."
     else:
         return None
@@ -129,10 +146,10 @@ def runtime_notice(spark_version: str, today: date | None = None) -> str | None:
         return None
     runtime = runtime_of(spark_version)
     if runtime.release not in RUNTIMES:
-        spark = "its Spark" if runtime.spark is None else "its newest changes"
+        spark = "is not known" if runtime.spark is None else f"is taken to be {runtime.spark}"
         return (
             f"{_WHERE}={spark_version} is not known here (known are {', '.join(RUNTIMES)}):"
-            f" {spark} is not known either, and its Python is taken to be {runtime.python}."
+            f" its Spark {spark}, and its Python is taken to be {runtime.python}."
         )
     return _support_notice(f"{_WHERE}={spark_version}", runtime.end_of_support, today)
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from ascii_hydra.aws.client import Place, aws_client
-from ascii_hydra.engines.aws_errors import LOG_IN_AGAIN, aws_fault
+from ascii_hydra.engines.aws_errors import LOG_IN_AGAIN, IncompleteAnswerError, aws_fault
 from ascii_hydra.engines.calls import CallFault, repeated
 from ascii_hydra.engines.clock import Clock
 from ascii_hydra.engines.pipes_arguments import folder_uri, own_arguments
@@ -25,6 +25,18 @@ STEP_LIVING = (*STEP_WANTED, "CANCEL_PENDING")
 # Of ListSteps and CancelSteps: AWS's API reference.
 _STEP_IDS_A_CALL = 10
 _READ_PATIENCE_S = 5 * 60.0
+# What an answer has, always: an empty list is sent as one (`{"Clusters":[]}` in boto/boto3#2615).
+_PROMISED: Mapping[str, tuple[str, type]] = {
+    "add_job_flow_steps": ("StepIds", list),
+    "cancel_steps": ("CancelStepsInfoList", list),
+    "describe_cluster": ("Cluster", dict),
+    "list_clusters": ("Clusters", list),
+    "list_instance_fleets": ("InstanceFleets", list),
+    "list_instance_groups": ("InstanceGroups", list),
+    "list_instances": ("Instances", list),
+    "list_steps": ("Steps", list),
+    "run_job_flow": ("JobFlowId", str),
+}
 
 
 class Emr:
@@ -60,16 +72,34 @@ class Emr:
         """The credentials have expired: the next call looks for new ones."""
         self.__dict__.pop("client", None)
 
+    def call(self, operation: str, **wanted: Any) -> Mapping[str, Any]:
+        """EMR's answer to one call, with what its model promises.
+
+        Args:
+            operation: as boto3 names it: `list_steps`.
+            wanted: its arguments.
+
+        Raises:
+            ClientError, BotoCoreError, ResponseParserError: what AWS_FAULTS has, among them
+                IncompleteAnswerError for an answer without its content. Taken for an empty one, it
+                would say that there is no cluster, no step, no cost.
+        """
+        answer: Mapping[str, Any] = getattr(self.client, operation)(**wanted)
+        key, kind = _PROMISED.get(operation, ("ResponseMetadata", dict))
+        if not isinstance(answer.get(key), kind):
+            raise IncompleteAnswerError(f"EMR's answer to {operation} is without {key}")
+        return answer
+
     def cluster(self, cluster_id: str) -> Mapping[str, Any]:
         """What DescribeCluster says, at the first attempt."""
-        found: Mapping[str, Any] = self.client.describe_cluster(ClusterId=cluster_id)["Cluster"]
+        found: Mapping[str, Any] = self.call("describe_cluster", ClusterId=cluster_id)["Cluster"]
         return found
 
     def steps(self, cluster_id: str, step_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """Steps by their ids, at the first attempt, in as few calls as EMR allows."""
         if len(step_ids) <= _STEP_IDS_A_CALL:
-            reply = self.client.list_steps(ClusterId=cluster_id, StepIds=list(step_ids))
-            return {one["Id"]: one for one in reply.get("Steps", ())}
+            reply = self.call("list_steps", ClusterId=cluster_id, StepIds=list(step_ids))
+            return {one["Id"]: one for one in reply["Steps"]}
         wanted, found = set(step_ids), {}
         for one in self._pages("list_steps", "Steps", ClusterId=cluster_id):
             if one["Id"] in wanted:
@@ -140,8 +170,8 @@ class Emr:
 
     def _pages(self, operation: str, key: str, **wanted: Any) -> Iterator[Mapping[str, Any]]:
         while True:
-            reply = getattr(self.client, operation)(**wanted)
-            yield from reply.get(key, ())
+            reply = self.call(operation, **wanted)
+            yield from reply[key]
             if not reply.get("Marker"):
                 return
             wanted["Marker"] = reply["Marker"]

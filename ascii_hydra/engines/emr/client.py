@@ -165,7 +165,12 @@ class _Run:
         """
         uri = self._own_folder() if uri is None else uri
         with folder_session(
-            self._context, self._store, uri, extras, adopted=self._job.adopted
+            self._context,
+            self._store,
+            uri,
+            extras,
+            adopted=self._job.adopted,
+            poll_s=self._request.poll_s,
         ) as opened:
             now = self._emr.clock.now()
             self._identity = submitted_identity(self._identity, self._request, now)

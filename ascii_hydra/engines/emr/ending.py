@@ -30,7 +30,7 @@ def ended_cluster(emr: Emr, cluster_id: str) -> str | None:
     out = emr.on_the_way_out()
 
     def terminate() -> None:
-        out.client.terminate_job_flows(JobFlowIds=[cluster_id])
+        out.call("terminate_job_flows", JobFlowIds=[cluster_id])
 
     try:
         out.patient(terminate, _CALL_PATIENCE_S)
@@ -129,15 +129,18 @@ def _refused_cancelling(emr: Emr, cluster_id: str, step_id: str) -> str | None:
     """Cancel a step; why EMR does not, or None."""
     try:
         reply = emr.patient(
-            lambda: emr.client.cancel_steps(
-                ClusterId=cluster_id, StepIds=[step_id], StepCancellationOption="TERMINATE_PROCESS"
+            lambda: emr.call(
+                "cancel_steps",
+                ClusterId=cluster_id,
+                StepIds=[step_id],
+                StepCancellationOption="TERMINATE_PROCESS",
             ),
             _CALL_PATIENCE_S,
         )
     except ClientError as fault:
         # It is refused for a step that has ended, or whose cluster is leaving.
         return words(fault)
-    for one in reply.get("CancelStepsInfoList", ()):
+    for one in reply["CancelStepsInfoList"]:
         # It fails, too, if somebody has cancelled it before.
         if one.get("Status") == "FAILED" and "CANCEL_PENDING" not in one.get("Reason", ""):
             return f"EMR does not cancel it: {one.get('Reason') or 'no reason is given'}"

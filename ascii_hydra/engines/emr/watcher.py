@@ -8,7 +8,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from ascii_hydra.engines.aws_errors import AWS_FAULTS, LOG_IN_AGAIN, is_expired, is_transient, words
+from ascii_hydra.engines.aws_errors import (
+    AWS_FAULTS,
+    LOG_IN_AGAIN,
+    is_expired,
+    is_transient,
+    retry_after_of,
+    words,
+)
 from ascii_hydra.engines.calls import pause_s
 from ascii_hydra.engines.emr.api import STEP_ENDED, Emr, state_of
 from ascii_hydra.engines.watched import Watched, Watcher, WatchingFailedError, watching
@@ -76,7 +83,7 @@ class _ClusterWatcher(Watcher[Look]):
             if expired:
                 one.warn("login", f"AWS accepts the credentials no more: {LOG_IN_AGAIN}")
         self._failures += 1
-        return pause_s(self._failures)
+        return max(pause_s(self._failures), retry_after_of(fault) or 0.0)
 
     def _look(self, waiting: list[Watched[Look]], now: float) -> None:
         steps = self._emr.steps(self._cluster_id, [one.key for one in waiting])
