@@ -255,6 +255,35 @@ def test_a_double_that_cannot_be_ended_is_named_with_the_command(bench, cloud, d
     assert cloud.alive() == []
 
 
+def test_a_look_for_doubles_that_fails_is_told_and_made_again(bench, cloud, doubted):
+    job = doubted(bench.request("twice"))
+    now = cloud.clock.now()
+    cloud.behave(fault("ListClusters", "refused"), provisioning_seconds=36_000, speed=1)
+    job.seek_doubles(now + 30)
+    assert any("doubles of it cannot be sought now (AccessDenied" in one for one in bench.told)
+    assert cloud.calls("TerminateJobFlows") == 0
+    job.seek_doubles(now + 31)
+    assert cloud.calls("TerminateJobFlows") == 0
+    job.seek_doubles(now + 60)
+    assert cloud.alive() == [job.cluster_id]
+    cloud.behave(provisioning_seconds=36_000)
+    assert job.end() is None
+
+
+def test_a_double_that_another_process_of_the_launch_uses_is_left_to_it(bench, cloud, doubted):
+    job = doubted(bench.request("twice", shared=True))
+    (double,) = [one for one in cloud.alive() if one != job.cluster_id]
+    jar = {"Jar": "command-runner.jar", "Args": ["state-pusher-script"]}
+    theirs = {"Name": "theirs", "ActionOnFailure": "CONTINUE", "HadoopJarStep": jar}
+    cloud.emr.add_job_flow_steps(JobFlowId=double, Steps=[theirs])
+    job.seek_doubles(cloud.clock.now() + 30)
+    cloud.behave(provisioning_seconds=36_000)
+    assert job.end() is None
+    close_shared()
+    assert cloud.alive() == [double]
+    cloud.emr.terminate_job_flows(JobFlowIds=[double])
+
+
 # --- replies that say nothing --------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable
 
-from ascii_hydra.engines.aws_errors import AWS_FAULTS, words
+from ascii_hydra.engines.aws_errors import words
 from ascii_hydra.engines.emr.api import Emr
 from ascii_hydra.engines.emr.submission import LOOKS_S
 
@@ -76,13 +76,13 @@ class Doubles:
         self._due_at = now + _EVERY_S
         try:
             doubles = self._new(self._emr, known, say)
-        except AWS_FAULTS as fault:
+        except Exception as fault:  # noqa: BLE001 - it is told, and no reason to end the step
             self._warn_once(f"doubles of it cannot be sought now ({words(fault)})", warn)
             return
         for one in doubles:
             try:
                 self._cancel(one)
-            except AWS_FAULTS as fault:
+            except Exception as fault:  # noqa: BLE001 - likewise; it is tried again
                 self._warn_once(self._left(one, words(fault)), warn)
 
     def end(
@@ -105,7 +105,7 @@ class Doubles:
                 out.clock.sleep(pause, threading.Event())
                 for one in self._new(out, {*known, *faults}, say):
                     faults[one] = self._end(out, one)
-        except AWS_FAULTS as fault:
+        except Exception as fault:  # noqa: BLE001 - it is what has gone wrong
             return f"it may be there twice: {words(fault)}"
         left = [self._left(one, fault) for one, fault in faults.items() if fault is not None]
         return "; ".join(left) or None

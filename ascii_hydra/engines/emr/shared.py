@@ -231,14 +231,17 @@ def _doubles(emr: Emr, flow: Mapping[str, Any], mark: dict[str, str]) -> Doubles
     """
     since = emr.clock.now()
 
+    def made(asked: Emr) -> Iterator[str]:
+        for one in clusters_made(asked, flow, lambda one: _has(asked, one, mark), since, ALIVE):
+            if not asked.all_steps(one, STEP_WANTED):  # else another process has taken it for its
+                yield one
+
     def cancel(cluster_id: str) -> None:
         emr.client.terminate_job_flows(JobFlowIds=[cluster_id])
 
     return Doubles(
         emr,
-        made=lambda asked: clusters_made(
-            asked, flow, lambda one: _has(asked, one, mark), since, ALIVE
-        ),
+        made=made,
         cancel=cancel,
         end=ended_cluster,
         command=lambda cluster_id: f"aws emr terminate-clusters --cluster-ids {cluster_id}",

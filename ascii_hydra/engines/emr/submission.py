@@ -14,7 +14,7 @@ from ascii_hydra.engines.emr.api import ALIVE, STEP_LIVING, Emr, pipes_uri, subm
 LOOKS_S = (0.0, 1.0, 3.0, 6.0)
 """Pauses, in seconds, before each look for what is new: EMR shows it with some delay."""
 _LOOK_PAUSE_S = 1.0
-# What works already is in EMR's lists at the latest when its step is on a running cluster.
+# How long EMR is asked for a submission that it does not show though its driver works.
 _WORKING_S = 5 * 60.0
 _WORKING_PAUSE_S = 10.0
 _UNCLEAR_ATTEMPTS = 3
