@@ -326,6 +326,7 @@ def test_a_step_that_an_unclear_call_adds_late_is_cancelled(bench, cloud, host):
     cloud.emr.add_job_flow_steps(JobFlowId=host, Steps=[request.step_config])
     assert job.end() is None
     assert [one["Status"]["State"] for one in cloud.steps(host)] == ["CANCELLED"]
+    assert cloud.keys("pipes/guest/stop") != []  # no other step has this folder
 
 
 def test_stopping_after_an_unclear_call_is_not_said_to_have_submitted_nothing(bench, cloud):

@@ -261,11 +261,16 @@ class Job:
                 ClusterId=cluster_id, StepIds=[step_id], StepCancellationOption="TERMINATE_PROCESS"
             )
 
+        def end(emr: Emr, step_id: str) -> str | None:
+            if self.step_id is None:  # it may be the one that works
+                return cancelled_step(emr, cluster_id, step_id)
+            return cancelled_double(emr, cluster_id, step_id)
+
         self._doubles = Doubles(
             self._emr,
             made=lambda emr: steps_with(emr, cluster_id, uri, states=STEP_LIVING),
             cancel=cancel,
-            end=lambda emr, step_id: cancelled_double(emr, cluster_id, step_id),
+            end=end,
             command=lambda step_id: (
                 f"aws emr cancel-steps --cluster-id {cluster_id} --step-ids {step_id}"
             ),
