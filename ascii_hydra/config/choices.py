@@ -103,6 +103,8 @@ class FaultEffect(StrEnum):
     server_error = "server_error"
     reply_lost = "reply_lost"
     slow = "slow"
+    effect_late = "effect_late"
+    visible_late = "visible_late"
     no_capacity = "no_capacity"
     validation_error = "validation_error"
     bootstrap_failure = "bootstrap_failure"

@@ -37,6 +37,9 @@ OPERATION_EFFECTS = {
     FaultEffect.reply_lost,
     FaultEffect.slow,
 }
+# Calls that EMR may carry out, or show, long after their reply was lost.
+SUBMISSIONS = {"RunJobFlow", "AddJobFlowSteps"}
+SUBMISSION_EFFECTS = {*OPERATION_EFFECTS, FaultEffect.effect_late, FaultEffect.visible_late}
 DATABRICKS_EFFECTS = {*OPERATION_EFFECTS, FaultEffect.expired}
 _DATABRICKS = "databricks:"
 _PRICES = {"GetProducts", "DescribeSpotPriceHistory"}
@@ -67,7 +70,12 @@ def impossible_fault(rule: FaultRule) -> str | None:
     possible = EFFECTS.get(rule.target, OPERATION_EFFECTS)
     if rule.target.startswith(_DATABRICKS):
         possible = DATABRICKS_EFFECTS
+    if rule.target in SUBMISSIONS:
+        possible = SUBMISSION_EFFECTS
     if rule.effect in possible:
+        late = rule.effect in SUBMISSION_EFFECTS - OPERATION_EFFECTS
+        if late and not rule.seconds:
+            return f"target={rule.target} effect={rule.effect.value}: give seconds, above 0"
         return None
     names = ", ".join(sorted(one.value for one in possible))
     return f"target={rule.target} effect={rule.effect.value}: allowed are {names}"

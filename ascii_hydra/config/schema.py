@@ -158,7 +158,7 @@ class FaultRule:
         after: how many go well before.
         code, message: what AWS would answer, for `refused`. The code SPOT, for `no_capacity`: spot
             alone is short.
-        seconds: virtual time, for `slow` and `logs_late`.
+        seconds: virtual time, for `slow`, `effect_late`, `visible_late` and `logs_late`.
     """
 
     target: str = MISSING

@@ -21,13 +21,12 @@ from ascii_hydra.engines.calls import CallFault, repeated
 from ascii_hydra.engines.clock import SystemClock
 from ascii_hydra.engines.pipes_reader import Messages, SessionReader
 from ascii_hydra.engines.store import Store
+from ascii_hydra.step.claim import CONTEXT, STOP, is_claim, is_revoked, revocation
 from ascii_hydra.step.folder_messages import (
     CHUNK_END,
-    CONTEXT,
     FOLDER_KEY,
     LAST_WORK_S,
     LOOK_S,
-    STOP,
     STOPPED,
 )
 
@@ -125,11 +124,23 @@ class PipesFolder:
         names = self._patient(lambda: self.store.names(self.uri), _CLEANING_PATIENCE_S, "read")
         return STOP in names and _SEEN not in names
 
-    def is_wanted(self) -> bool:
+    def is_wanted(self, submission: int | None = None) -> bool:
         """Whether the step that has this folder goes on: one that is asked to stop, or has no
-        context any more, ends itself. Raises FolderError."""
+        context any more, ends itself. Raises FolderError.
+
+        Args:
+            submission: number of the step's, if it has one: if that is revoked, it ends itself.
+        """
         names = self._patient(lambda: self.store.names(self.uri), _WRITE_PATIENCE_S, "read")
-        return CONTEXT in names and STOP not in names
+        revoked = submission is not None and is_revoked(names, submission)
+        return CONTEXT in names and STOP not in names and not revoked
+
+    def revoke(self, submission: int) -> bool:
+        """Revoke a submission; whether no driver of it works, or ever will. Raises FolderError."""
+        uri = f"{self.uri}/{revocation(submission)}"
+        self._patient(lambda: self.store.write(uri, b""), _WRITE_PATIENCE_S, "written")
+        names = self._patient(lambda: self.store.names(self.uri), _WRITE_PATIENCE_S, "read")
+        return not any(is_claim(one, submission) for one in names)
 
     def forget_stop(self) -> None:
         """Once the step is seen to have ended: the folder may be deleted. Raises FolderError."""
@@ -138,7 +149,14 @@ class PipesFolder:
 
     def delete(self) -> None:
         """Delete everything in it. Raises FolderError, for transient failures after 10 s."""
-        self._patient(lambda: self.store.delete(self.uri), _CLEANING_PATIENCE_S, "deleted")
+        context = f"{self.uri}/{CONTEXT}"
+
+        def delete() -> None:
+            # No driver that comes at this moment may find the context and not the marks against it.
+            self.store.write(context, b"")
+            self.store.delete(self.uri)
+
+        self._patient(delete, _CLEANING_PATIENCE_S, "deleted")
 
     def _patient(
         self, call: Callable[[], T], patience_s: float, done: str, *, renewed: bool = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ascii_hydra.engines.emr.releases import release_of
@@ -66,6 +67,32 @@ class EmrApi:
         with self._world.agenda.moment():
             return asked(params, region)
 
+    def answer_late(
+        self, operation: str, params: Mapping[str, Any], region: str, seconds: float
+    ) -> None:
+        """Carry out a submission so many virtual seconds from now, for nobody who waits for it."""
+
+        def late() -> None:
+            # What EMR refuses makes nothing, and nobody is told.
+            with suppress(ApiError):
+                self.answer(operation, params, region)
+
+        self._world.agenda.after(seconds, late)
+
+    def answer_unseen(
+        self, operation: str, params: Mapping[str, Any], region: str, seconds: float
+    ) -> None:
+        """Carry out a submission now; lists show what it makes so many virtual seconds from now."""
+        with self._world.agenda.moment(), suppress(ApiError):
+            reply = self.answer(operation, params, region)
+            visible = self._world.agenda.now() + seconds
+            cluster = self._clusters[reply.get("JobFlowId") or params["JobFlowId"]]
+            if "JobFlowId" in reply:
+                cluster.visible = visible
+            for step in cluster.steps:
+                if "JobFlowId" in reply or step.id in reply["StepIds"]:
+                    step.visible = visible
+
     def alive(self) -> list[str]:
         """The ids of the clusters that have not ended."""
         with self._world.agenda.moment():
@@ -124,16 +151,17 @@ class EmrApi:
     def _list_clusters(self, params: Mapping[str, Any], region: str) -> Reply:
         after, before = params.get("CreatedAfter"), params.get("CreatedBefore")
         states = params.get("ClusterStates")
+        now = self._world.agenda.now()
         found = [
             one
             for one in reversed(self._clusters.values())
             if one.region == region
+            and one.visible <= now
             and (not states or one.state in states)
             and (after is None or one.created >= after)
             and (before is None or one.created <= before)
         ]
         page, marker = _page(found, params)
-        now = self._world.agenda.now()
         return {"Clusters": [emr_telling.summary(one, now) for one in page], **marker}
 
     def _describe_cluster(self, params: Mapping[str, Any], region: str) -> Reply:
@@ -178,7 +206,12 @@ class EmrApi:
             found = [_step(cluster, one) for one in ids]
         else:
             # Newest first, unless they are chosen by their state.
-            found = [step for step in cluster.steps if not states or step.state in states]
+            now = self._world.agenda.now()
+            found = [
+                step
+                for step in cluster.steps
+                if step.visible <= now and (not states or step.state in states)
+            ]
             found = found if states else found[::-1]
         page, marker = _page(found, params)
         return {"Steps": [step.as_json() for step in page], **marker}

@@ -42,6 +42,7 @@ class Cluster:
         request: RunJobFlow's arguments.
         steps: in the order in which they were added.
         collections: its fleets or groups.
+        visible: when lists show it, in virtual seconds since the epoch.
     """
 
     def __init__(self, world: World, region: str, request: Mapping[str, Any]) -> None:
@@ -56,7 +57,7 @@ class Cluster:
         self.idle_timeout_s: float | None = None
         self.scaling: Mapping[str, Any] | None = request.get("ManagedScalingPolicy")
         self.state = "STARTING"
-        self.created = world.agenda.now()
+        self.created = self.visible = world.agenda.now()
         self.ready: float | None = None
         self.ended: float | None = None
         self.reason: dict[str, str] = {}

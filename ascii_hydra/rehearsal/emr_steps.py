@@ -18,6 +18,7 @@ class Step:
 
     Attributes:
         config: as RunJobFlow or AddJobFlowSteps had it.
+        visible: when lists show it.
         execution: while it really executes. In cluster mode a step that was cancelled still does.
         report: once it has really ended.
         ending: the state that it comes to whatever its execution's end, or None.
@@ -26,6 +27,7 @@ class Step:
     config: Mapping[str, Any]
     created: float
     log_uri: str | None
+    visible: float = 0.0
     id: str = field(default_factory=lambda: new_id("s", 20))
     state: str = "PENDING"
     started: float | None = None

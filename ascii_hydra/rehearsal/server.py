@@ -152,6 +152,11 @@ class Cloud:
         if fault.effect is FaultEffect.reply_lost:
             list(answer(operation, environ, lambda *_args: None))
             hang_up(environ)
+        if fault.effect in (FaultEffect.effect_late, FaultEffect.visible_late):
+            late = fault.effect is FaultEffect.effect_late
+            carry_out = self._emr.answer_late if late else self._emr.answer_unseen
+            carry_out(operation, _body(environ), _region(environ), fault.seconds)
+            hang_up(environ)
         if fault.effect is FaultEffect.slow:
             reply = list(answer(operation, environ, start_response))
             let_pass(self._world.clock, fault.seconds)

@@ -8,6 +8,9 @@ The folder is also how a step is ended: on YARN the driver is no child of what E
 is cancelled, and would go on. So it looks whether there is a file `stop`, or `context.json` has
 been gone for a minute; then it leaves `stopped` and ends its process, and with it the application.
 
+If its parameters have the number of a submission, a driver claims that before it does anything else
+(`claim.py`).
+
 The syntax here stays within Python 3.9, the oldest Python that a supported cluster ships.
 """
 
@@ -33,15 +36,13 @@ from dagster_pipes import (
     open_dagster_pipes,
 )
 
+from ascii_hydra.step.claim import CONTEXT, STOP, SUBMISSION_KEY, claim
 from ascii_hydra.step.folder_files import Folder, folder_at
 
 FOLDER_KEY = "folder"
 """Pipes parameter: URI of the folder."""
 CHUNK_END = b"\n\n"
 """Ends a chunk of messages."""
-CONTEXT = "context.json"
-STOP = "stop"
-"""File that asks the step to end."""
 STOPPED = "stopped"
 """File that says that it ends at once."""
 LOOK_S = 5.0
@@ -80,8 +81,15 @@ class FolderContextLoader(PipesContextLoader):
 
     @contextmanager
     def load_context(self, params: PipesParams) -> Iterator[PipesContextData]:
-        """The context, as it was when the step was submitted."""
-        yield json.loads(folder_at(params[FOLDER_KEY]).content(CONTEXT))
+        """The context, as it was when the step was submitted. Raises SystemExit if this driver must
+        not work."""
+        folder = folder_at(params[FOLDER_KEY])
+        if SUBMISSION_KEY in params:
+            claim(folder, params[SUBMISSION_KEY])
+        content = folder.content(CONTEXT)
+        if not content:  # the folder is being deleted
+            raise SystemExit("This driver ends before any work: its step has ended.")
+        yield json.loads(content)
 
 
 class FolderMessageWriter(PipesMessageWriter["FolderChannel"]):

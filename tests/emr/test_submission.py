@@ -305,13 +305,14 @@ def test_a_cluster_that_an_unclear_call_makes_late_is_ended_too(bench, cloud):
 def test_an_answer_that_names_nothing_is_no_clear_answer(cloud):
     emr, asked = Emr(cloud.place, cloud.clock, threading.Event()), []
 
-    def submit() -> str:
-        asked.append(True)
+    def submit(number: int) -> str:
+        asked.append(number)
         return {}["JobFlowId"]
 
-    assert once(emr, submit, lambda: "j-1" if len(asked) > 1 else None) == "j-1"
+    assert once(emr, submit, lambda number: "j-1" if number > 1 else None) == "j-1"
+    assert asked == [1, 2]
     with pytest.raises(UnclearError, match="does not name what it has made"):
-        once(emr, submit, lambda: None)
+        once(emr, submit, lambda _number: None)
 
 
 def test_a_step_that_an_unclear_call_adds_late_is_cancelled(bench, cloud, host):
@@ -325,6 +326,7 @@ def test_a_step_that_an_unclear_call_adds_late_is_cancelled(bench, cloud, host):
     cloud.emr.add_job_flow_steps(JobFlowId=host, Steps=[request.step_config])
     assert job.end() is None
     assert [one["Status"]["State"] for one in cloud.steps(host)] == ["CANCELLED"]
+    assert cloud.keys("pipes/guest/stop") != []  # no other step has this folder
 
 
 def test_stopping_after_an_unclear_call_is_not_said_to_have_submitted_nothing(bench, cloud):

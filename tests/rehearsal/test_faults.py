@@ -11,6 +11,7 @@ from ascii_hydra.config.choices import FaultEffect
 from ascii_hydra.config.faults import (
     DATABRICKS_EFFECTS,
     EFFECTS,
+    SUBMISSION_EFFECTS,
     impossible_fault,
 )
 from ascii_hydra.config.schema import FaultRule
@@ -64,7 +65,15 @@ def test_an_effect_must_be_possible_where_it_is_asked_for() -> None:
     assert impossible_fault(rule("s3:GetObject", "throttled")) is None
     assert impossible_fault(rule("s3:GetObject", "expired")) is not None
     assert impossible_fault(rule("databricks:clusters/get", "expired")) is None
-    everywhere = DATABRICKS_EFFECTS.union(*EFFECTS.values())
+    late = rule("ListClusters", "visible_late", seconds=60)
+    assert "effect=visible_late: allowed are refused" in (impossible_fault(late) or "")
+    assert impossible_fault(rule("databricks:jobs/runs/submit", "effect_late", seconds=60))
+    for name in ("RunJobFlow", "AddJobFlowSteps"):
+        assert impossible_fault(rule(name, "effect_late", seconds=60)) is None
+        assert impossible_fault(rule(name, "reply_lost")) is None
+        at_once = impossible_fault(rule(name, "visible_late"))
+        assert at_once == f"target={name} effect=visible_late: give seconds, above 0"
+    everywhere = DATABRICKS_EFFECTS.union(SUBMISSION_EFFECTS, *EFFECTS.values())
     assert everywhere == set(FaultEffect), "every effect can be had somewhere"
 
 
@@ -110,6 +119,55 @@ def test_a_lost_reply_leaves_the_effect(cloud: Rehearsed) -> None:
     with pytest.raises(ConnectionClosedError):
         cloud.emr.add_job_flow_steps(JobFlowId=cluster, Steps=[cloud.step()])
     assert len(cloud.steps(cluster)) == 1
+    cloud.end(cluster)
+
+
+def test_a_submission_may_take_effect_late(cloud: Rehearsed) -> None:
+    """Its reply is lost, and what EMR would refuse is never made."""
+    late = {"effect": FaultEffect.effect_late, "seconds": 7200.0}
+    cloud.faults(FaultRule(target="RunJobFlow", times=2, **late))
+    before = cloud.get("clock")["now"]
+    instances = {"InstanceFleets": [MASTER, CORE], "KeepJobFlowAliveWhenNoSteps": True}
+    for label in ("emr-7.12.0", "emr-0.0.0"):
+        with pytest.raises(ConnectionClosedError):
+            cloud.emr.run_job_flow(**cloud.flow(Instances=instances, ReleaseLabel=label))
+    assert cloud.get("alive") == []
+    (cluster,) = cloud.until(lambda: cloud.get("alive"))
+    created = cloud.status(cluster)["Timeline"]["CreationDateTime"].timestamp()
+    assert created - before >= 7200
+    cloud.faults(FaultRule(target="AddJobFlowSteps", **late))
+    with pytest.raises(ConnectionClosedError):
+        cloud.emr.add_job_flow_steps(JobFlowId=cluster, Steps=[cloud.step()])
+    assert cloud.steps(cluster) == []
+    assert cloud.until(lambda: len(cloud.steps(cluster)) == 1)
+    cloud.until(lambda: cloud.get("clock")["now"] > created + 3 * 7200)
+    assert cloud.get("alive") == [cluster]
+    cloud.end(cluster)
+
+
+def test_a_submission_may_be_shown_late(cloud: Rehearsed) -> None:
+    """Lists show it late; what has its id is told of it at once."""
+    unseen = {"effect": FaultEffect.visible_late, "seconds": 7200.0}
+    cloud.faults(
+        FaultRule(target="RunJobFlow", **unseen), FaultRule(target="AddJobFlowSteps", **unseen)
+    )
+    instances = {"InstanceFleets": [MASTER, CORE], "KeepJobFlowAliveWhenNoSteps": True}
+    known = {one["Id"] for one in cloud.emr.list_clusters()["Clusters"]}
+    with pytest.raises(ConnectionClosedError):
+        cloud.emr.run_job_flow(**cloud.flow(Instances=instances))
+    (cluster,) = cloud.get("alive")
+    created = cloud.status(cluster)["Timeline"]["CreationDateTime"].timestamp()
+    assert {one["Id"] for one in cloud.emr.list_clusters()["Clusters"]} == known
+    (shown,) = cloud.until(
+        lambda: {one["Id"] for one in cloud.emr.list_clusters()["Clusters"]} - known
+    )
+    assert shown == cluster
+    assert cloud.get("clock")["now"] >= created + 7200
+    with pytest.raises(ConnectionClosedError):
+        cloud.emr.add_job_flow_steps(JobFlowId=cluster, Steps=[cloud.step()])
+    assert cloud.steps(cluster) == []
+    (step,) = cloud.until(lambda: cloud.steps(cluster))
+    assert step["Status"]["State"] == "COMPLETED"
     cloud.end(cluster)
 
 

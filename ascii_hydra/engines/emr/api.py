@@ -12,7 +12,7 @@ from ascii_hydra.aws.client import Place, aws_client
 from ascii_hydra.engines.aws_errors import LOG_IN_AGAIN, IncompleteAnswerError, aws_fault
 from ascii_hydra.engines.calls import CallFault, repeated
 from ascii_hydra.engines.clock import Clock
-from ascii_hydra.engines.pipes_arguments import folder_uri, own_arguments
+from ascii_hydra.engines.pipes_arguments import folder_uri, own_arguments, submission_number
 
 T = TypeVar("T")
 ALIVE = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING")
@@ -190,6 +190,11 @@ def own_args(step: Mapping[str, Any]) -> list[str]:
 def pipes_uri(step: Mapping[str, Any]) -> str | None:
     """Where the Pipes messages of a submitted step go; None for a step that is not ours."""
     return folder_uri(_args(step))
+
+
+def submission_of(step: Mapping[str, Any]) -> int | None:
+    """Number of the submission that made a step; None for a step that has none."""
+    return submission_number(_args(step))
 
 
 def _args(step: Mapping[str, Any]) -> list[str]:

@@ -86,7 +86,7 @@ class _Run:
         self._emr = emr
         self._tell = tell
         self._identity = identity_of(context, launch)
-        self._job = Job(emr, launch, self._say)
+        self._job = Job(emr, launch, self._say, self._warn)
         self._store = S3Store(request.place)
         self._costs = StepCosts(context, request.costing, request.step, Engine.emr, self._say)
         self._account = Account(emr, request, self._job, self._costs)
@@ -266,6 +266,10 @@ class _Run:
 
     def _say(self, line: str) -> None:
         self._context.log.info(f"{self._request.step}: {line}")
+        self._tell(f"{self._request.step}: {line}")
+
+    def _warn(self, line: str) -> None:
+        self._context.log.warning(f"{self._request.step}: {line}")
         self._tell(f"{self._request.step}: {line}")
 
     def _announce(self) -> None:

@@ -90,6 +90,28 @@ def cancelled_step(emr: Emr, cluster_id: str, step_id: str) -> str | None:
         return str(fault) if isinstance(fault, FolderError) else words(fault)
 
 
+def cancelled_double(emr: Emr, cluster_id: str, step_id: str) -> str | None:
+    """Cancel a step whose driver does not work, and see it leave; says what went wrong, or None.
+
+    Its folder is another step's, too, which must not be asked to stop.
+    """
+    out = emr.on_the_way_out()
+
+    def gone() -> bool:
+        return (
+            state_of(out.steps(cluster_id, [step_id]).get(step_id, {})) in STEP_ENDED
+            or state_of(out.cluster(cluster_id)) in LEAVING
+        )
+
+    try:
+        refused = _refused_cancelling(out, cluster_id, step_id)
+        if refused is not None and not out.patient(gone, _CALL_PATIENCE_S):
+            return refused
+        return _unseen(out, gone, _STEP_SEEING_S)
+    except AWS_FAULTS as fault:
+        return words(fault)
+
+
 def stopped_driver(emr: Emr, cluster_id: str, step: Mapping[str, Any]) -> str | None:
     """Once somebody else has cancelled a step: let its Spark application, which may live on, end,
     and see it end; says what went wrong, or None.

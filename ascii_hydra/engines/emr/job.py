@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ascii_hydra.engines.aws_errors import AWS_FAULTS, is_transient, words
@@ -18,17 +17,19 @@ from ascii_hydra.engines.emr.api import (
     own_args,
     pipes_uri,
     state_of,
+    submission_of,
 )
 from ascii_hydra.engines.emr.cluster_logs import ClusterLogs
+from ascii_hydra.engines.emr.doubles import Doubles
 from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.emr.ending import (
+    cancelled_double,
     cancelled_step,
     ended_cluster,
     left_cluster,
     stopped_driver,
 )
 from ascii_hydra.engines.emr.submission import (
-    LOOKS_S,
     UnclearError,
     clusters_made,
     config_of,
@@ -38,6 +39,7 @@ from ascii_hydra.engines.emr.submission import (
     submitted_cluster,
     submitted_step,
 )
+from ascii_hydra.engines.pipes_arguments import numbered
 from ascii_hydra.engines.pipes_folder import FolderError, PipesFolder
 from ascii_hydra.engines.pipes_run import StepError
 from ascii_hydra.engines.s3_store import S3Store
@@ -66,27 +68,37 @@ class Job:
         emr: where.
         launch: names the runs that share clusters.
         say: is told what happens.
+        warn: is told of a double that cannot be ended.
 
     Attributes:
         cluster_id, step_id: None as long as nothing has been submitted.
         own: the cluster is there for this step alone.
         adopted: an earlier attempt has submitted it.
-        doubles: clusters that an unclear call has made besides it, and that were ended.
     """
 
-    def __init__(self, emr: Emr, launch: str, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        emr: Emr,
+        launch: str,
+        say: Callable[[str], None],
+        warn: Callable[[str], None] = lambda _line: None,
+    ) -> None:
         self.cluster_id: str | None = None
         self.step_id: str | None = None
         self.own = False
         self.adopted = False
-        self.doubles: list[str] = []
         self.submitted_at = emr.clock.now()
         self._emr = emr
         self._launch = launch
         self._say = say
-        self._request: EmrRequest | None = None
-        self._doubted = False
+        self._warn = warn
+        self._doubles: Doubles | None = None
         self._flow: Any = None
+
+    @property
+    def doubles(self) -> list[str]:
+        """Clusters that calls without a clear answer have made besides its own."""
+        return list(self._doubles.found) if self.own and self._doubles is not None else []
 
     def adopt(self, token: str, request: EmrRequest) -> str | None:
         """Take over what an earlier attempt has left running, if it is the step that is asked for;
@@ -103,25 +115,18 @@ class Job:
         """
         if request.cluster_id is not None:
             self._check(request.cluster_id, request.release_label)
-        uri = None
-        config = config_of(request.step_config["Name"], "<token>")
-        for cluster, step in living(self._emr, token, request.cluster_id):
-            own = token in cluster["Name"]
-            same = (
-                own_args(step) == own_args(request.step_config)
-                # What it runs on, too: a retry may ask for a larger cluster.
-                and config_of(step["Name"], token) == config
-                and state_of(step) in STEP_WANTED
-            )
-            if uri is None and same and self._folder(step).is_wanted():
-                self.cluster_id, self.step_id = cluster["Id"], step["Id"]
-                self.own, self.adopted = own, True
-                self._say(
-                    f"goes on with step {step['Id']} of cluster {cluster['Id']}, still running"
-                )
-                uri = pipes_uri(step)
-            else:
-                self._end_earlier(cluster["Id"], step, own=own)
+        left = living(self._emr, token, request.cluster_id)
+        chosen = next((one for one in left if self._is_asked_for(one[1], token, request)), None)
+        uri = None if chosen is None else pipes_uri(chosen[1])
+        for cluster, step in left:
+            if chosen is None or step["Id"] != chosen[1]["Id"]:
+                own, double = token in cluster["Name"], pipes_uri(step) == uri
+                self._end_earlier(cluster["Id"], step, own=own, double=double)
+        if chosen is not None:
+            cluster, step = chosen
+            self.cluster_id, self.step_id = cluster["Id"], step["Id"]
+            self.own, self.adopted = token in cluster["Name"], True
+            self._say(f"goes on with step {step['Id']} of cluster {cluster['Id']}, still running")
         return uri
 
     def submit(self, request: EmrRequest) -> None:
@@ -133,10 +138,8 @@ class Job:
             UnclearError: see there.
             ClientError, BotoCoreError: EMR refused it, or was not to be reached.
         """
-        self.cluster_id = self.step_id = None
-        self.doubles = []
+        self.cluster_id = self.step_id = self._doubles = None
         self.submitted_at = self._emr.clock.now()
-        self._request, self._doubted = request, False
         if request.cluster_id is not None:
             self._check(request.cluster_id, request.release_label)
             self.cluster_id = request.cluster_id
@@ -145,6 +148,20 @@ class Job:
             self._submit_shared(request)
         else:
             self._submit_own(request)
+
+    def seek_doubles(self, now: float) -> None:
+        """While its step runs: end what calls without a clear answer have made besides it.
+
+        Args:
+            now: seconds since the epoch, by the clock.
+        """
+        if self._doubles is not None:
+            known = (self.cluster_id, self.step_id)
+            self._doubles.seek(known, now, say=self._say, warn=self._warn)
+        if self._flow is not None:
+            shared.seek_doubles(
+                self._emr, self._launch, self._flow, now, say=self._say, warn=self._warn
+            )
 
     def end(self, *, unstarted: bool = False) -> str | None:
         """End it, whatever it does, and see it leave; says what went wrong, or None.
@@ -161,7 +178,7 @@ class Job:
                 fault = ended_cluster(self._emr, self.cluster_id)
             elif self.step_id is not None:
                 fault = cancelled_step(self._emr, self.cluster_id, self.step_id)
-        return fault or self._end_doubles()
+        return _joined(fault, self._end_doubles())
 
     def leave(self, cluster_state: str, step: Mapping[str, Any]) -> str | None:
         """Once its step has ended: see its own cluster leave, or on one that stays the driver of a
@@ -173,24 +190,39 @@ class Job:
         """
         assert self.cluster_id is not None
         if self.own:
-            return left_cluster(self._emr, self.cluster_id) or self._end_doubles()
+            return _joined(left_cluster(self._emr, self.cluster_id), self._end_doubles())
         if self._flow is not None and cluster_state in LEAVING:
             # It is of no use to the launch's other steps either.
             shared.replaced(self._emr, self._launch, self._flow, self.cluster_id)
         fault = None
         if state_of(step) == "CANCELLED" and cluster_state not in LEAVING:
             fault = stopped_driver(self._emr, self.cluster_id, step)
-        return fault or self._end_doubles()
+        return _joined(fault, self._end_doubles())
 
     def logs(self, log_uri: str | None) -> ClusterLogs:
         """Its cluster's."""
         return ClusterLogs(self._emr, log_uri, self.cluster_id or "?")
 
-    def _end_earlier(self, cluster_id: str, step: Mapping[str, Any], *, own: bool) -> None:
+    def _is_asked_for(self, step: Mapping[str, Any], token: str, request: EmrRequest) -> bool:
+        """Whether a step that an earlier attempt has left is what is asked for, and goes on."""
+        config = config_of(request.step_config["Name"], "<token>")
+        return (
+            own_args(step) == own_args(request.step_config)
+            # What it runs on, too: a retry may ask for a larger cluster.
+            and config_of(step["Name"], token) == config
+            and state_of(step) in STEP_WANTED
+            and self._folder(step).is_wanted(submission_of(step))
+        )
+
+    def _end_earlier(
+        self, cluster_id: str, step: Mapping[str, Any], *, own: bool, double: bool
+    ) -> None:
         step_id = step["Id"]
         self._say(f"ends step {step_id} of cluster {cluster_id}, an earlier attempt's")
         if own:
             fault = ended_cluster(self._emr, cluster_id)
+        elif double:
+            fault = cancelled_double(self._emr, cluster_id, step_id)
         else:
             fault = cancelled_step(self._emr, cluster_id, step_id)
         if fault is not None:
@@ -198,6 +230,8 @@ class Job:
                 f"was not submitted: step {step_id} of cluster {cluster_id}, which an earlier"
                 f" attempt has left, may still write its output ({fault}). End it first"
             )
+        if double:
+            return  # its folder is that of the step that goes on
         try:
             self._folder(step).delete()
         except FolderError as unclean:
@@ -208,61 +242,76 @@ class Job:
         assert uri is not None
         return PipesFolder(S3Store(self._emr.place), uri)
 
-    def _doubt(self) -> None:
-        self._doubted = True
-
     def _end_doubles(self) -> str | None:
-        """What calls without a clear answer have made late, besides what is known: end it."""
-        request = self._request
-        if not self._doubted or request is None:
+        if self._doubles is None:
             return None
-        out = self._emr.on_the_way_out()
-        faults: dict[str, str | None] = {}
+        return self._doubles.end((self.cluster_id, self.step_id), self._say)
+
+    def _revoke(self, request: EmrRequest, number: int) -> bool:
         try:
-            # All looks: a double may be shown late, and of several each at a time of its own.
-            for pause in LOOKS_S:
-                out.clock.sleep(pause, threading.Event())
-                for one in self._made(out, request):
-                    if one in (self.cluster_id, self.step_id, *faults):
-                        continue
-                    if self.own:
-                        self.doubles.append(one)
-                        faults[one] = ended_cluster(out, one)
-                    elif self.cluster_id is not None:
-                        faults[one] = cancelled_step(out, self.cluster_id, one)
-        except AWS_FAULTS as fault:
-            return f"it may be there twice: {words(fault)}"
-        return next((one for one in faults.values() if one is not None), None)
-
-    def _made(self, out: Emr, request: EmrRequest) -> list[str]:
-        """Ids of the clusters, or on a cluster that others use of the steps, that are alive and
-        that its submission has made."""
-        uri = pipes_uri(request.step_config)
-        if self.own:
-            flow = request.run_job_flow
-            assert flow is not None
-
-            def matches(cluster_id: str) -> bool:
-                return bool(steps_with(out, cluster_id, uri))
-
-            return list(clusters_made(out, flow, matches, self.submitted_at, ALIVE))
-        if self.cluster_id is None:
-            return []
-        return steps_with(out, self.cluster_id, uri, STEP_LIVING)
+            return self._folder(request.step_config).revoke(number)
+        except FolderError as fault:
+            raise UnclearError(f"the submission had no clear answer, and {fault}") from fault
 
     def _submitted_step(self, cluster_id: str, request: EmrRequest) -> str:
-        return submitted_step(self._emr, cluster_id, request.step_config, self._doubt)
+        uri = pipes_uri(request.step_config)
+
+        def cancel(step_id: str) -> None:
+            self._emr.client.cancel_steps(
+                ClusterId=cluster_id, StepIds=[step_id], StepCancellationOption="TERMINATE_PROCESS"
+            )
+
+        def end(emr: Emr, step_id: str) -> str | None:
+            if self.step_id is None:  # it may be the one that works
+                return cancelled_step(emr, cluster_id, step_id)
+            return cancelled_double(emr, cluster_id, step_id)
+
+        self._doubles = Doubles(
+            self._emr,
+            made=lambda emr: steps_with(emr, cluster_id, uri, states=STEP_LIVING),
+            cancel=cancel,
+            end=end,
+            command=lambda step_id: (
+                f"aws emr cancel-steps --cluster-id {cluster_id} --step-ids {step_id}"
+            ),
+        )
+        return submitted_step(
+            self._emr,
+            cluster_id,
+            lambda number: _numbered_step(request, number),
+            revoke=lambda number: self._revoke(request, number),
+            doubt=self._doubles.doubt,
+        )
 
     def _submit_own(self, request: EmrRequest) -> None:
         flow, uri = request.run_job_flow, pipes_uri(request.step_config)
         assert flow is not None
-        looking = self._emr.on_the_way_out()
+        since, looking = self.submitted_at, self._emr.on_the_way_out()
 
-        def matches(cluster_id: str) -> bool:
-            return step_with(looking, cluster_id, uri) is not None
+        def made(emr: Emr) -> Iterator[str]:
+            def matches(cluster_id: str) -> bool:
+                return bool(steps_with(emr, cluster_id, uri))
+
+            return clusters_made(emr, flow, matches, since, ALIVE)
+
+        def cancel(cluster_id: str) -> None:
+            self._emr.client.terminate_job_flows(JobFlowIds=[cluster_id])
 
         self.own = True
-        self.cluster_id = submitted_cluster(self._emr, flow, matches, self._doubt)
+        self._doubles = Doubles(
+            self._emr,
+            made=made,
+            cancel=cancel,
+            end=ended_cluster,
+            command=lambda cluster_id: f"aws emr terminate-clusters --cluster-ids {cluster_id}",
+        )
+        self.cluster_id = submitted_cluster(
+            self._emr,
+            lambda number: {**flow, "Steps": [_numbered_step(request, number)]},
+            lambda cluster_id, number: step_with(looking, cluster_id, uri, number) is not None,
+            revoke=lambda number: self._revoke(request, number),
+            doubt=self._doubles.doubt,
+        )
         self.step_id = step_with(looking, self.cluster_id, uri, within_s=_SHOWN_WITHIN_S)
         if self.step_id is None:
             raise UnclearError(f"cluster {self.cluster_id} does not have the step")
@@ -312,3 +361,15 @@ class Job:
 
     def _state(self, cluster_id: str) -> str:
         return state_of(self._emr.patient(lambda: self._emr.cluster(cluster_id)))
+
+
+def _numbered_step(request: EmrRequest, number: int) -> Mapping[str, Any]:
+    """The step as the submission with this number has it."""
+    hadoop = request.step_config["HadoopJarStep"]
+    numbers = {**hadoop, "Args": numbered(hadoop["Args"], number)}
+    return {**request.step_config, "HadoopJarStep": numbers}
+
+
+def _joined(*faults: str | None) -> str | None:
+    """What went wrong, or None."""
+    return "; ".join(one for one in faults if one is not None) or None

@@ -21,6 +21,7 @@ from ascii_hydra.costs.usage import Usage
 from ascii_hydra.engines.aws_errors import AWS_FAULTS, words
 from ascii_hydra.engines.costing import Costing
 from ascii_hydra.engines.emr.api import ALIVE, STEP_WANTED, Emr
+from ascii_hydra.engines.emr.doubles import Doubles
 from ascii_hydra.engines.emr.ending import ended_cluster
 from ascii_hydra.engines.emr.submission import clusters_made, submitted_cluster
 from ascii_hydra.engines.emr.used import besides_its_steps
@@ -46,17 +47,8 @@ class _Shared:
     lock: threading.Lock = field(default_factory=threading.Lock)
     cluster_id: str | None = None
     made: list[str] = field(default_factory=list)
-    doubts: list[_Doubt] = field(default_factory=list)
+    doubles: list[Doubles] = field(default_factory=list)
     steps: set[str] = field(default_factory=set)
-
-
-@dataclass(frozen=True)
-class _Doubt:
-    """A call of RunJobFlow without a clear answer, which may have made a cluster late."""
-
-    flow: Mapping[str, Any]
-    submission: str
-    since: float
 
 
 _LOCK = threading.Lock()
@@ -101,8 +93,8 @@ def shared_cluster(
         if entry.cluster_id is not None:
             say(f"uses the launch's cluster {entry.cluster_id}")
             return entry.cluster_id
-        submission = secrets.token_hex(6)
-        tags = (_tag(SPECIFICATION_TAG, digest), _tag(SUBMISSION_TAG, submission))
+        mark = _tag(SUBMISSION_TAG, secrets.token_hex(6))
+        tags = (_tag(SPECIFICATION_TAG, digest), mark)
         tagged = {**flow, "Tags": [*flow.get("Tags", ()), *tags]}
         found = None if entry.made else _of_another_process(emr, tagged["Name"], digest)
         if found is not None:
@@ -114,12 +106,13 @@ def shared_cluster(
                 f"starts another cluster: {others[0].made[-1]} of this launch differs in"
                 f" {', '.join(_differences(flow, others[0].flow))}"
             )
-        doubt = _Doubt(tagged, submission, emr.clock.now())
+        doubles = _doubles(emr, tagged, mark)
+        entry.doubles.append(doubles)
         entry.cluster_id = submitted_cluster(
             emr,
-            tagged,
-            lambda one: _has(emr, one, tags[1]),
-            doubt=lambda: None if doubt in entry.doubts else entry.doubts.append(doubt),
+            lambda _number: tagged,
+            lambda one, _number: _has(emr, one, mark),
+            doubt=doubles.doubt,
         )
         entry.made.append(entry.cluster_id)
         return entry.cluster_id
@@ -131,6 +124,37 @@ def replaced(emr: Emr, launch: str, flow: Mapping[str, Any], cluster_id: str) ->
         entry = _SHARED.get((launch, emr.place, specification(flow)))
     if entry is not None and entry.cluster_id == cluster_id:
         entry.cluster_id = None
+
+
+def seek_doubles(
+    emr: Emr,
+    launch: str,
+    flow: Mapping[str, Any],
+    now: float,
+    *,
+    say: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> None:
+    """While a step runs on the cluster of a launch and specification: end the other clusters that
+    calls without a clear answer have made for it.
+
+    Args:
+        emr: where.
+        launch: names the launch.
+        flow: RunJobFlow's arguments, without steps.
+        now: seconds since the epoch, by the clock.
+        say, warn: see `Doubles.seek`.
+    """
+    with _LOCK:
+        entry = _SHARED.get((launch, emr.place, specification(flow)))
+    # Of several steps on the cluster, one looks; and none while a cluster is made.
+    if entry is None or not entry.lock.acquire(blocking=False):
+        return
+    try:
+        for doubles in entry.doubles:
+            doubles.seek(entry.made, now, say=say, warn=warn)
+    finally:
+        entry.lock.release()
 
 
 def served(emr: Emr, launch: str, flow: Mapping[str, Any], step_id: str) -> None:
@@ -161,10 +185,11 @@ def close_shared(
         told = []
         for entry in entries:
             told += [_closed(entry, cluster_id) for cluster_id in entry.made]
-            told += [one for doubt in entry.doubts for one in _without_double(entry, doubt)]
+            told += [doubles.end(entry.made) for doubles in entry.doubles]
         # After all have been ended: what cannot be told of one must not keep another.
         for entry in entries:
-            for cluster_id in entry.made:
+            doubled = [one for doubles in entry.doubles for one in doubles.found]
+            for cluster_id in (*entry.made, *doubled):
                 billed(_rest(entry, cluster_id))
     return tuple(one for one in told if one is not None)
 
@@ -196,19 +221,31 @@ def _rest(entry: _Shared, cluster_id: str) -> Bill:
         return bill([Usage(Engine.emr, prices.region, not_counted=(what,))], prices)
 
 
-def _without_double(entry: _Shared, doubt: _Doubt) -> Iterator[str]:
-    """End what an unclear call has made after all; says what went wrong."""
-    out = entry.emr.on_the_way_out()
-    mark = _tag(SUBMISSION_TAG, doubt.submission)
-    try:
-        made = clusters_made(out, doubt.flow, lambda o: _has(out, o, mark), doubt.since, ALIVE)
-        for cluster_id in [one for one in made if one not in entry.made]:
-            entry.made.append(cluster_id)  # it has cost something
-            wrong = ended_cluster(out, cluster_id)
-            if wrong is not None:
-                yield f"cluster {cluster_id} could not be ended: {wrong}"
-    except AWS_FAULTS as fault:
-        yield f"a second cluster {doubt.flow['Name']} may be left ({words(fault)})"
+def _doubles(emr: Emr, flow: Mapping[str, Any], mark: dict[str, str]) -> Doubles:
+    """What calls of RunJobFlow with these arguments may make late.
+
+    Args:
+        emr: where.
+        flow: RunJobFlow's arguments.
+        mark: tag that no other submission has.
+    """
+    since = emr.clock.now()
+
+    def made(asked: Emr) -> Iterator[str]:
+        for one in clusters_made(asked, flow, lambda one: _has(asked, one, mark), since, ALIVE):
+            if not asked.all_steps(one, STEP_WANTED):  # else another process has taken it for its
+                yield one
+
+    def cancel(cluster_id: str) -> None:
+        emr.client.terminate_job_flows(JobFlowIds=[cluster_id])
+
+    return Doubles(
+        emr,
+        made=made,
+        cancel=cancel,
+        end=ended_cluster,
+        command=lambda cluster_id: f"aws emr terminate-clusters --cluster-ids {cluster_id}",
+    )
 
 
 def _of_another_process(emr: Emr, name: str, digest: str) -> str | None:

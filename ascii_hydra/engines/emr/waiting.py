@@ -55,6 +55,7 @@ def waited(
             own = limit_passed(look, job, request)
             if own is not None:
                 return look, own
+            job.seek_doubles(look.at)
     raise AssertionError("looks end by raising alone")
 
 

@@ -1,0 +1,337 @@
+"""One step works once on one output, whatever EMR does with calls whose reply is lost."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from ascii_hydra.engines.emr.api import Emr, submission_of
+from ascii_hydra.engines.emr.job import Job
+from ascii_hydra.engines.emr.shared import close_shared
+from ascii_hydra.engines.pipes_arguments import numbered
+from ascii_hydra.engines.s3_store import S3Store
+from tests.emr.conftest import BUCKET, ROOT
+from tests.emr.test_submission import TOKEN, fault, filled, host, job_of
+from tests.rehearsal_cloud import asked, place_of
+from tests.waiting import until
+
+__all__ = ["host"]
+
+# Every execution of its business logic leaves an object of its own.
+COUNTED = """
+import uuid
+from ascii_hydra.step.folder_files import HadoopFolder
+with opened() as context:
+    executed = HadoopFolder("s3a://tests/executed/" + sys.argv[1])
+    executed.write(uuid.uuid4().hex, b"")
+"""
+WRITING = (
+    COUNTED
+    + """
+    from pyspark.sql import SparkSession
+    spark = SparkSession.builder.getOrCreate()
+    output = "s3a://tests/output/" + sys.argv[1]
+    spark.range(1000).coalesce(1).write.mode("overwrite").parquet(output)
+"""
+)
+
+
+def names(cloud, prefix: str) -> list[str]:
+    found = cloud.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{prefix}/").get("Contents", ())
+    return [one["Key"].removeprefix(f"{prefix}/") for one in found]
+
+
+def drivers_words(cloud, cluster_id: str) -> str:
+    """What the drivers of all clusters but one have written."""
+    logs = names(cloud, "ascii_hydra/logs")
+    others = [o for o in logs if o.endswith("_000001/stdout.gz") and not o.startswith(cluster_id)]
+    keys = [f"ascii_hydra/logs/{one}" for one in others]
+    bodies = [cloud.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys]
+    return "\n".join(gzip.decompress(one).decode() for one in bodies)
+
+
+def called_at(cloud, operation: str) -> float:
+    """When an operation was last called, by the cloud's clock."""
+    return float(
+        [one["at"] for one in asked(cloud.url, "calls") if one["operation"] == operation][-1]
+    )
+
+
+# --- steps that really run -----------------------------------------------------------------
+
+
+def test_a_second_cluster_that_emr_never_shows_does_no_work(bench, cloud):
+    """Both drivers begin at the same time, on one output and one Pipes folder."""
+    S3Store(cloud.place).delete(f"s3://{BUCKET}/ascii_hydra/logs")
+    cloud.behave(fault("RunJobFlow", "visible_late", seconds=1_000_000))
+    ended = bench.run(bench.request("unseen", WRITING))
+    assert ended.green, ended.cause
+    assert cloud.calls("RunJobFlow") == 2
+    until(cloud.ended)
+    assert len(names(cloud, "executed/unseen")) == 1
+    output = names(cloud, "output/unseen")
+    assert "_SUCCESS" in output
+    assert len([one for one in output if one.startswith("part-")]) == 1
+    assert not any("__magic" in one for one in output)
+    words = drivers_words(cloud, str(ended.materialized["emr/cluster_id"]))
+    assert "This driver ends before any work: the step was submitted again in its stead" in words
+    assert cloud.keys("pipes/") == []
+
+
+def test_a_cluster_that_is_made_late_is_ended_while_the_step_runs(bench, cloud):
+    cloud.behave(
+        fault("RunJobFlow", "effect_late", seconds=200), provisioning_seconds=400, speed=60
+    )
+    ended = bench.run(bench.request("late", COUNTED))
+    assert ended.green, ended.cause
+    assert len(names(cloud, "executed/late")) == 1
+    first, second = cloud.clusters("tests/late")
+    chosen = str(ended.materialized["emr/cluster_id"])
+    (double,) = [one for one in (first, second) if one["Id"] != chosen]
+    (step,) = cloud.steps(chosen)
+    begun = step["Status"]["Timeline"]["StartDateTime"].timestamp()
+    assert called_at(cloud, "TerminateJobFlows") < begun
+    assert "StartDateTime" not in cloud.steps(double["Id"])[0]["Status"]["Timeline"]
+    assert any(f"ends {double['Id']}, which a call" in line for line in bench.told)
+    assert float(ended.materialized["cost/wasted_usd"]) > 0
+    assert cloud.keys("pipes/") == []
+
+
+@pytest.mark.parametrize("effect", ["effect_late", "visible_late"])
+def test_a_second_step_of_a_shared_cluster_does_no_work(bench, cloud, effect):
+    if effect == "effect_late":
+        late = fault("AddJobFlowSteps", effect, seconds=200)
+        cloud.behave(late, provisioning_seconds=400, speed=60)
+    else:
+        cloud.behave(fault("AddJobFlowSteps", effect, seconds=1_000_000))
+    two = {"StepConcurrencyLevel": 2}
+    request = bench.request(effect, COUNTED, shared=True, flow=two)
+    ended = bench.run(request, bench.client(launch_id=effect))
+    assert ended.green, ended.cause
+    assert cloud.calls("AddJobFlowSteps") == 2
+    assert len(names(cloud, f"executed/{effect}")) == 1
+    (cluster_id,) = cloud.alive()
+    # One that is never shown ends by itself.
+    states = sorted(one["Status"]["State"] for one in cloud.steps(cluster_id))
+    assert states == (["CANCELLED", "COMPLETED"] if effect == "effect_late" else ["COMPLETED"])
+    assert cloud.keys("pipes/") == []
+
+
+# --- submissions ---------------------------------------------------------------------------
+
+
+def test_a_submission_that_works_is_not_made_again(bench, cloud, host):
+    """EMR shows it late, and its driver has claimed it."""
+    cloud.behave(
+        fault("AddJobFlowSteps", "visible_late", seconds=300),
+        provisioning_seconds=36_000,
+        speed=100,
+    )
+    S3Store(cloud.place).write(f"{ROOT}/pipes/guest/claim-1-somebody", b"")
+    job = job_of(bench)
+    job.submit(filled(bench.request("guest", cluster_id=host, run_job_flow=None)))
+    assert cloud.calls("AddJobFlowSteps") == 1
+    assert cloud.keys("pipes/guest/revoked-1") != []
+    (step,) = cloud.steps(host)
+    assert (step["Id"], submission_of(step)) == (job.step_id, 1)
+    assert job.end() is None
+
+
+def test_a_submission_is_revoked_before_the_next_one(bench, cloud, host):
+    cloud.behave(
+        fault("AddJobFlowSteps", "server_error", times=2), provisioning_seconds=36_000, speed=1000
+    )
+    job = job_of(bench)
+    job.submit(filled(bench.request("guest", cluster_id=host, run_job_flow=None)))
+    (step,) = cloud.steps(host)
+    assert submission_of(step) == 3
+    marks = [one.rpartition("/")[2] for one in cloud.keys("pipes/guest/")]
+    assert marks == ["revoked-1", "revoked-2"]
+    assert job.end() is None
+
+
+def test_no_second_submission_if_the_first_cannot_be_revoked(bench, cloud, host):
+    cloud.behave(
+        fault("AddJobFlowSteps", "server_error"),
+        fault("s3:PutObject", "refused", times=9),
+        provisioning_seconds=36_000,
+        speed=1000,
+    )
+    ended = bench_error(
+        lambda: job_of(bench).submit(
+            filled(bench.request("guest", cluster_id=host, run_job_flow=None))
+        )
+    )
+    assert "cannot be written (AccessDenied" in ended
+    assert cloud.calls("AddJobFlowSteps") == 1
+
+
+def bench_error(call) -> str:
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - its type is asserted here
+        call()
+    assert type(raised.value).__name__ == "UnclearError"
+    return str(raised.value)
+
+
+def test_a_retry_goes_on_with_the_submission_that_is_not_revoked(bench, cloud, host):
+    """And ends the other one without touching the folder that both have."""
+    request, store = (
+        bench.request("guest", cluster_id=host, run_job_flow=None),
+        S3Store(cloud.place),
+    )
+    store.write(f"{ROOT}/pipes/guest/context.json", b"{}")
+    store.write(f"{ROOT}/pipes/guest/revoked-1", b"")
+    step = filled(request).step_config
+    jar = step["HadoopJarStep"]
+    for number in (1, 2):
+        args = numbered(jar["Args"], number)
+        cloud.emr.add_job_flow_steps(
+            JobFlowId=host, Steps=[{**step, "HadoopJarStep": {**jar, "Args": args}}]
+        )
+    job = job_of(bench)
+    assert job.adopt(TOKEN, request) == f"{ROOT}/pipes/guest"
+    states = {submission_of(one): one["Status"]["State"] for one in cloud.steps(host)}
+    assert states == {1: "CANCELLED", 2: "PENDING"}
+    marks = [one.rpartition("/")[2] for one in cloud.keys("pipes/guest/")]
+    assert marks == ["context.json", "revoked-1"]
+    assert job.end() is None
+
+
+# --- doubles -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def doubted(bench, cloud):
+    """Makes the job of a request whose first call is carried out some minutes after it."""
+
+    def make(request) -> Job:
+        late = fault("RunJobFlow", "effect_late", seconds=600)
+        cloud.behave(late, provisioning_seconds=36_000, speed=200)
+        emr = Emr(cloud.place, cloud.clock, threading.Event())
+        job = Job(emr, "launch", bench.told.append, bench.told.append)
+        job.submit(filled(request))
+        job.seek_doubles(cloud.clock.now())
+        assert cloud.calls("TerminateJobFlows") == 0
+        until(lambda: len(cloud.alive()) == 2)
+        cloud.behave(provisioning_seconds=36_000, speed=1)
+        return job
+
+    return make
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_double_is_told_to_end_as_soon_as_it_is_seen(bench, cloud, doubted, shared):
+    job = doubted(bench.request("twice", shared=shared))
+    job.seek_doubles(cloud.clock.now() + 30)
+    assert cloud.alive() == [job.cluster_id]
+    assert cloud.calls("TerminateJobFlows") == 1
+    cloud.behave(provisioning_seconds=36_000)
+    assert job.end() is None
+    bills = []
+    assert close_shared(billed=bills.append) == ()
+    assert len(bills) == (2 if shared else 0)
+    assert len(job.doubles) == (0 if shared else 1)
+
+
+def test_a_double_that_cannot_be_ended_is_named_with_the_command(bench, cloud, doubted):
+    job = doubted(bench.request("twice"))
+    (double,) = [one for one in cloud.alive() if one != job.cluster_id]
+    cloud.behave(fault("TerminateJobFlows", "refused"), provisioning_seconds=36_000, speed=1)
+    job.seek_doubles(cloud.clock.now() + 30)
+    (warning,) = [line for line in bench.told if "may still be running" in line]
+    assert f"double {double}" in warning
+    assert f"aws emr terminate-clusters --cluster-ids {double}" in warning
+    cloud.behave(provisioning_seconds=36_000)
+    assert job.end() is None  # tried again at the end
+    assert job.doubles == [double]
+    assert cloud.alive() == []
+
+
+def test_a_look_for_doubles_that_fails_is_told_and_made_again(bench, cloud, doubted):
+    job = doubted(bench.request("twice"))
+    now = cloud.clock.now()
+    cloud.behave(fault("ListClusters", "refused"), provisioning_seconds=36_000, speed=1)
+    job.seek_doubles(now + 30)
+    assert any("doubles of it cannot be sought now (AccessDenied" in one for one in bench.told)
+    assert cloud.calls("TerminateJobFlows") == 0
+    job.seek_doubles(now + 31)
+    assert cloud.calls("TerminateJobFlows") == 0
+    job.seek_doubles(now + 60)
+    assert cloud.alive() == [job.cluster_id]
+    cloud.behave(provisioning_seconds=36_000)
+    assert job.end() is None
+
+
+def test_a_double_that_another_process_of_the_launch_uses_is_left_to_it(bench, cloud, doubted):
+    job = doubted(bench.request("twice", shared=True))
+    (double,) = [one for one in cloud.alive() if one != job.cluster_id]
+    jar = {"Jar": "command-runner.jar", "Args": ["state-pusher-script"]}
+    theirs = {"Name": "theirs", "ActionOnFailure": "CONTINUE", "HadoopJarStep": jar}
+    cloud.emr.add_job_flow_steps(JobFlowId=double, Steps=[theirs])
+    job.seek_doubles(cloud.clock.now() + 30)
+    cloud.behave(provisioning_seconds=36_000)
+    assert job.end() is None
+    close_shared()
+    assert cloud.alive() == [double]
+    cloud.emr.terminate_job_flows(JobFlowIds=[double])
+
+
+# --- replies that say nothing --------------------------------------------------------------
+
+
+@contextmanager
+def garbling(url: str, operation: str, body: bytes) -> Iterator[str]:
+    """Address of a cloud whose replies to one operation have this body instead of their own."""
+    to = urlsplit(url)
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_any(self) -> None:
+            content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            connection = HTTPConnection(to.hostname or "", to.port, timeout=60)
+            connection.request(self.command, self.path, content, dict(self.headers))
+            reply = connection.getresponse()
+            told = reply.read()
+            if self.headers.get("X-Amz-Target", "").endswith(f".{operation}"):
+                told = body
+            self.send_response(reply.status)
+            self.send_header("Content-Type", reply.headers["Content-Type"] or "text/plain")
+            self.send_header("Content-Length", str(len(told)))
+            self.end_headers()
+            self.wfile.write(told)
+            connection.close()
+
+        do_GET = do_PUT = do_POST = do_any  # noqa: N815 - as the server calls them
+
+        def log_message(self, *_args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize("body", [b"null", b"[1,2]", b"\xff\xfe\x00{", b"{}", b"<html>"])
+def test_a_reply_that_is_none_of_emrs_leaves_no_cluster_behind(bench, cloud, body):
+    cloud.behave(provisioning_seconds=36_000, speed=1000)
+    with garbling(cloud.url, "RunJobFlow", body) as url:
+        emr = Emr(place_of(url), cloud.clock, threading.Event())
+        job = Job(emr, "launch", bench.told.append)
+        job.submit(filled(bench.request("garbled")))
+        assert [job.cluster_id] == cloud.alive()
+        assert cloud.calls("RunJobFlow") == 1
+        assert job.end() is None
+    assert cloud.alive() == []
