@@ -108,6 +108,6 @@ def test_the_sizes_of_the_files_that_are_scanned(bench, table, tmp_path):
 @pytest.mark.parametrize("unknown", [False, True])
 def test_what_a_step_has_read_is_on_its_asset(bench, table, unknown):
     body = f"spark.read.parquet({str(table)!r}).agg({{'small': 'max'}}).collect()\n"
-    body += "spark.createDataFrame([(1,)], 'n int').count()\n" * unknown
+    body += f"spark.newSession().read.parquet({str(table)!r}).count()\n" * unknown
     made = bench.run(bench.spark("made", body, timeout_s=300.0)).materialized
     assert made.get("spark/input_bytes") == (None if unknown else size(table))
