@@ -164,7 +164,7 @@ def _asked(api: Databricks, cluster_id: str, run: Mapping[str, Any], now: float)
         since = None
         if task_of(run).get("existing_cluster_id"):
             since = float(run.get("start_time") or now * 1000)
-        events = tuple(_events_since(api.cluster_events(cluster_id, until=now), since))[::-1]
+        events = tuple(_events_since(api.cluster_events(cluster_id), since))[::-1]
     except DATABRICKS_FAULTS as raised:
         if fault_of(raised).transient:
             raise

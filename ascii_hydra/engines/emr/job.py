@@ -80,13 +80,19 @@ class Job:
         self.own = False
         self.adopted = False
         self.doubles: list[str] = []
-        self.submitted_at = emr.clock.now()
+        self._submitted = emr.clock.reading()
         self._emr = emr
         self._launch = launch
         self._say = say
         self._request: EmrRequest | None = None
         self._doubted = False
         self._flow: Any = None
+
+    @property
+    def submitted_at(self) -> float:
+        """When it was submitted, in seconds since the epoch, by AWS's clock as far as it is known
+        by now."""
+        return self._emr.clock.time_of(self._submitted)
 
     def adopt(self, token: str, request: EmrRequest) -> str | None:
         """Take over what an earlier attempt has left running, if it is the step that is asked for;
@@ -135,7 +141,7 @@ class Job:
         """
         self.cluster_id = self.step_id = None
         self.doubles = []
-        self.submitted_at = self._emr.clock.now()
+        self._submitted = self._emr.clock.reading()
         self._request, self._doubted = request, False
         if request.cluster_id is not None:
             self._check(request.cluster_id, request.release_label)
