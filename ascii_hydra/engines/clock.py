@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 
@@ -29,3 +30,72 @@ class SystemClock:
     def sleep(self, seconds: float, stop: threading.Event) -> None:
         """Let time pass, or return early once `stop` is set."""
         stop.wait(seconds)
+
+
+class CloudClock:
+    """The time of a cloud, as the `Date` of its replies tells it, where a clock here differs.
+
+    What a cloud tells of its instances and runs is in its own time, and nobody promises that this
+    machine's clock agrees: compared with each other, a bill lacks or gains the difference. Each
+    reply was dated (https://www.rfc-editor.org/rfc/rfc9110#section-6.6.1, to the second) after its
+    request was sent and before it was received, which bounds the difference from both sides. As
+    long as the present correction is within these bounds it is kept, so that a clock that is right
+    is left alone.
+
+    Args:
+        clock: the clock here, by which one also waits.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._ahead_s = 0.0
+        self._last: float | None = None
+
+    def now(self) -> float:
+        """Seconds since the epoch, by the cloud's clock as far as it is known."""
+        return self.time_of(self.reading())
+
+    def sleep(self, seconds: float, stop: threading.Event) -> None:
+        """Let time pass, or return early once `stop` is set."""
+        self._clock.sleep(seconds, stop)
+
+    def reading(self) -> float:
+        """What the clock here shows, uncorrected: for `time_of`, once replies have come."""
+        read = self._clock.now()
+        with self._lock:
+            self._last = read if self._last is None else max(self._last, read)
+        return read
+
+    def time_of(self, reading: float) -> float:
+        """The cloud's time at a `reading`, in seconds since the epoch."""
+        with self._lock:
+            return reading + self._ahead_s
+
+    @property
+    def last_reading(self) -> float | None:
+        """The latest `reading`, None if there is none: to be kept before a request is sent."""
+        with self._lock:
+            return self._last
+
+    def hear(self, date: str | None, sent: float | None) -> None:
+        """Take the `Date` of a reply that has just come; one that cannot be read is left alone.
+
+        Args:
+            date: the header; None if the reply has none.
+            sent: a `reading` of before the request was sent; None if there is none.
+        """
+        try:
+            dated = parsedate_to_datetime(date or "").timestamp()
+        except ValueError:
+            return
+        least_s = dated - self.reading()
+        with self._lock:
+            if sent is not None:
+                self._ahead_s = min(self._ahead_s, dated + 1.0 - sent)
+            self._ahead_s = max(self._ahead_s, least_s)
+
+
+def cloud_clock(clock: Clock) -> CloudClock:
+    """A clock that follows a cloud's replies: the same one, if it does already."""
+    return clock if isinstance(clock, CloudClock) else CloudClock(clock)

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from email.utils import formatdate
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ from ascii_hydra.rehearsal.wsgi import WORDS, Environ, StartResponse, hang_up, l
 
 _MOST_CALLS = 100_000
 _OWN = "/_rehearsal/"
+_DATE = "ascii_hydra.date"  # of a request's reply, in its environ
 
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
@@ -97,15 +99,26 @@ class Cloud:
         if path.startswith(_OWN):
             return self._own(path.removeprefix(_OWN), environ, start_response)
         if self._databricks.serves(environ):
-            return self._databricks(environ, start_response)
+            return self._databricks(environ, self._dated(environ, start_response))
         return self._aws(environ, start_response)
+
+    def _dated(self, environ: Environ, start_response: StartResponse) -> StartResponse:
+        """Replies that tell of virtual time have a Date of it. Those of S3 have the real one, as
+        its objects have."""
+
+        def start(*reply: Any) -> Any:
+            environ[_DATE] = formatdate(self._world.clock.now(), usegmt=True)
+            return start_response(*reply)
+
+        return start
 
     # --- AWS -----------------------------------------------------------------------------------
 
     def _aws(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         service, _, operation = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")
         if service == "ElasticMapReduce":
-            return self._called(operation, environ, start_response, self._answer_emr)
+            dated = self._dated(environ, start_response)
+            return self._called(operation, environ, dated, self._answer_emr)
         if service == "AWSPriceListService":
             return self._called(operation, environ, start_response, self._answer_pricing)
         if _service(environ) == "ec2":
@@ -233,6 +246,11 @@ class Handler(MotoRequestHandler):
 
     # Headers and body are written apart; together with delayed acknowledgements that costs 40 ms.
     disable_nagle_algorithm = True
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The Date of a reply, if the application has set none."""
+        told: str | None = self.environ.get(_DATE)
+        return told or super().date_time_string(timestamp)
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
         """Say nothing."""

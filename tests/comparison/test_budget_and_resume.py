@@ -15,9 +15,11 @@ import pytest
 
 from ascii_hydra.config.compose import composed
 from ascii_hydra.config.settle import Settings, settle
+from ascii_hydra.costs.bill import Bill, BillLine, Part
+from ascii_hydra.engines.budget_after import over_budget
 from ascii_hydra.engines.budget_before import row_over_budget
 from ascii_hydra.engines.estimate import plan_estimates
-from ascii_hydra.outcome import Ending
+from ascii_hydra.outcome import Ending, Outcome
 from ascii_hydra.report.sweep_folder import earlier_rows, taken_over, written_rows
 from tests.comparison.made_up_sweep import an_outcome, compared_json
 from tests.comparison.test_sweep import light_steps
@@ -126,6 +128,86 @@ def test_a_row_is_not_begun_once_earlier_ones_have_spent_the_budget(
     assert rows[1]["error"].startswith("launch.budget_usd=")
     assert "were spent by earlier rows, and this one is expected to cost ~$" in rows[1]["error"]
     assert rows[1]["cost_usd"] is None
+
+
+def test_a_budget_that_was_passed_after_the_last_step_is_said(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    """By instances that wait in the launch's pool until it is deleted: nothing can be stopped any
+    more, and what was asked for is done."""
+    words = [
+        *("engine=databricks", "endpoint=rehearsal", "mode=small_dev_sample_s3"),
+        *("rehearsal.speed=20000", "rehearsal.step_minutes=30", "launch.reuse_cluster=run"),
+        light_steps(tmp_path)[0],
+    ]
+    alone = "~pipeline.steps.step_2"
+    one_usd = plan_estimates(settle(composed([*words, alone]), words), history=()).usd
+    assert one_usd is not None
+    limit = f"{1.4 * one_usd:.4f}"
+    extra = {"DAGSTER_HOME": str(tmp_path / "home"), "ASCII_HYDRA_OVERRIDES": alone}
+    ended = command_line(*words, f"launch.budget_usd={limit}", extra=extra, timeout_s=240)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    (result,) = tmp_path.glob("outputs/*/*/result.json")
+    outcome = Outcome.read(result)
+    assert outcome.ending is Ending.succeeded
+    assert outcome.cost_usd is not None
+    assert outcome.cost_usd > float(limit)
+    told = outcome.over_budget
+    assert told is not None
+    assert told.startswith(f"launch.budget_usd={float(limit):g} was passed: ~$")
+    assert ", because " in told
+    assert outcome.shared is not None
+    assert told in ended.stdout
+
+
+def a_bill(usd: float, **more: Any) -> Bill:
+    return Bill((BillLine(Part.compute, "x", usd, "h", 1.0, "a source", "2026-11"),), **more)
+
+
+@pytest.mark.parametrize(
+    ("spent", "shared", "earlier", "stopped", "told"),
+    [
+        (0.115, None, 0.0, False, None),
+        (0.11501, None, 0.0, False, None),  # less than can be shown
+        (
+            *(0.119, 0.01, 0.0, False),
+            (
+                "$0.119 were spent, because what the steps shared is paid for until the launch ends"
+                " ($0.01 besides the steps)."
+            ),
+        ),
+        (
+            *(0.1152, None, 0.0, True),
+            "$0.1152 were spent, because what was stopped is paid for until it has ended.",
+        ),
+        (
+            *(0.08, None, 0.1, False),
+            (
+                "$0.180 were spent, $0.10 of it by earlier rows, because the last of it was spent"
+                " after the last look at it, when nothing was left to stop."
+            ),
+        ),
+    ],
+)
+def test_how_a_budget_that_was_passed_is_told(
+    spent: float, shared: float | None, earlier: float, stopped: bool, told: str | None
+) -> None:
+    sentence = over_budget(
+        0.115,
+        a_bill(spent),
+        None if shared is None else a_bill(shared),
+        earlier_usd=earlier,
+        stopped=stopped,
+    )
+    expected = None if told is None else f"launch.budget_usd=0.115 was passed: {told}"
+    assert sentence == expected
+
+
+def test_what_is_not_known_of_a_passed_budget_is_marked() -> None:
+    spent = a_bill(2.0, unpriced=("serverless DBU",), assumed=("disks",))
+    told = over_budget(1.0, spent, None, earlier_usd=0.0, stopped=True)
+    assert told is not None
+    assert "was passed: more than ~$2.00 were spent" in told
 
 
 def test_when_a_row_is_begun() -> None:

@@ -290,7 +290,8 @@ def altered(url: str, alter: Callable[[str, Any], Any]) -> Iterator[str]:
                 status, kind, content = refusal.code, refusal.headers, refusal.read()
             if status == HTTPStatus.OK and kind.get_content_type() == "application/json":
                 content = json.dumps(alter(urlsplit(self.path).path, json.loads(content))).encode()
-            self.send_response(status)
+            self.send_response_only(status)
+            self.send_header("Date", kind["Date"])
             self.send_header("Content-Type", kind.get("Content-Type", "text/plain"))
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ascii_hydra.databricks.workspace import Workspace, workspace_client
 from ascii_hydra.engines.calls import CallFault, aside, repeated
-from ascii_hydra.engines.clock import Clock
+from ascii_hydra.engines.clock import Clock, CloudClock, cloud_clock
 from ascii_hydra.engines.databricks_errors import (
     DATABRICKS_FAULTS,
     LOG_IN_AGAIN,
@@ -57,6 +57,7 @@ _ANSWERS: Mapping[str, tuple[str, str | None]] = {
 _ODD = (AttributeError, KeyError, TypeError, ValueError)
 _READ_PATIENCE_S = 5 * 60.0
 _TICK_S = 0.1
+_DATE = "Date"  # no field of a reply begins with a capital letter
 
 
 class Databricks:
@@ -64,7 +65,8 @@ class Databricks:
 
     Args:
         workspace: which one.
-        clock: by which repeated calls wait.
+        clock: by which repeated calls wait; as an attribute, the time of the
+            workspace: see `CloudClock`.
         stop: once set, no call is made again.
         warn: is told to log in again.
     """
@@ -77,7 +79,7 @@ class Databricks:
         warn: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self.workspace = workspace
-        self.clock = clock
+        self.clock = cloud_clock(clock)
         self.stop = stop
         self.warn = warn
         self._on_the_way_out = False
@@ -100,12 +102,12 @@ class Databricks:
         """
         client = _client(self.workspace, self.stop)
         try:
-            return _done(client, method, path, request)
+            return _done(client, self.clock, method, path, request)
         except DATABRICKS_FAULTS as raised:
             if not fault_of(raised).expired:
                 raise
             _forget(self.workspace, client)
-        return _done(_client(self.workspace, self.stop), method, path, request)
+        return _done(_client(self.workspace, self.stop), self.clock, method, path, request)
 
     def renew(self) -> None:
         """The credentials are accepted no more: the next call looks for new ones."""
@@ -168,19 +170,16 @@ class Databricks:
         )
         return found
 
-    def cluster_events(self, cluster_id: str, *, until: float) -> Iterator[Mapping[str, Any]]:
-        """What has happened to a cluster's size and state, the newest first, page by page, each at
-        the first attempt.
+    def cluster_events(self, cluster_id: str) -> Iterator[Mapping[str, Any]]:
+        """What has happened to a cluster's size and state until now, the newest first, page by
+        page, each at the first attempt.
 
-        Args:
-            cluster_id: the cluster.
-            until: seconds since the epoch, by Databricks' clock: of pages in this order, the API
-                wants an end.
+        No end is asked for, which would be this machine's time: the API takes its own, and its
+        `next_page` has all that the next page wants.
         """
         body: dict[str, Any] | None = {
             "cluster_id": cluster_id,
             "order": "DESC",
-            "end_time": int(until * 1000) + 1,
             "event_types": list(_EVENTS),
             "limit": _EVENTS_PAGE,
         }
@@ -251,7 +250,9 @@ _LOCK = threading.Lock()
 _LOGINS: dict[Workspace, _Login] = {}
 
 
-def _done(client: WorkspaceClient, method: str, path: str, request: Mapping[str, Any]) -> Any:
+def _done(
+    client: WorkspaceClient, clock: CloudClock, method: str, path: str, request: Mapping[str, Any]
+) -> Any:
     # As the SDK's own methods do it, for addresses that several workspaces have.
     workspace_id = client.config.workspace_id
     ours = {"X-Databricks-Workspace-Id": workspace_id} if workspace_id else {}
@@ -263,12 +264,15 @@ def _done(client: WorkspaceClient, method: str, path: str, request: Mapping[str,
         return prepared
 
     call = f"{method} {path}"
+    wanted = [*request.get("response_headers", ()), _DATE]
+    request = {**request, "headers": headers, "response_headers": wanted, "auth": prepare}
+    sent = clock.last_reading
     try:
-        answer = client.api_client.do(
-            method, path, **{**request, "headers": headers, "auth": prepare}
-        )
+        answer = client.api_client.do(method, path, **request)
     except TypeError as raised:  # of a JSON value that is neither a mapping nor a list
         raise OddAnswerError(call, str(raised)) from raised
+    if isinstance(answer, dict):  # a list has no room for headers
+        clock.hear(answer.pop(_DATE, None), sent)
     _check_answer(call, path, answer)
     return answer
 

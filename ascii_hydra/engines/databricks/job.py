@@ -48,7 +48,6 @@ class Job:
     Attributes:
         run_id: None as long as nothing has been submitted.
         adopted: an earlier attempt has submitted it.
-        submitted_at: seconds since the epoch, by the clock.
         last: what runs/get has said of it while it was ended; None if it has said nothing.
         doubles: ids of the runs that this submission has made besides.
         left: what may be there still, though it was to end; None if nothing is.
@@ -58,7 +57,7 @@ class Job:
     def __init__(self, api: Databricks, store: Store, say: Callable[[str], None]) -> None:
         self.run_id: int | None = None
         self.adopted = False
-        self.submitted_at = api.clock.now()
+        self._submitted = api.clock.reading()
         self.last: Mapping[str, Any] | None = None
         self.doubles: list[int] = []
         self.left: Left | None = None
@@ -68,6 +67,12 @@ class Job:
         self._say = say
         self._body: Mapping[str, Any] | None = None
         self._doubted = False
+
+    @property
+    def submitted_at(self) -> float:
+        """When it was submitted, in seconds since the epoch, by the workspace's clock as far as it
+        is known by now."""
+        return self._api.clock.time_of(self._submitted)
 
     def adopt(self, token: str, request: DatabricksRequest) -> str | None:
         """Take over what an earlier attempt has left running, if it is the step that is asked for;
@@ -162,7 +167,7 @@ class Job:
         """
         self.run_id = self.last = self.left = None
         self.doubles = []
-        self.submitted_at = self._api.clock.now()
+        self._submitted = self._api.clock.reading()
         self._doubted = False
         self._body = {**request.submit, "idempotency_token": attempt}
         self.run_id = submitted_run(self._api, self._body, self._found, self._doubt)

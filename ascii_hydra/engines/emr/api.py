@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from ascii_hydra.aws.client import Place, aws_client
 from ascii_hydra.engines.aws_errors import LOG_IN_AGAIN, IncompleteAnswerError, aws_fault
 from ascii_hydra.engines.calls import CallFault, repeated
-from ascii_hydra.engines.clock import Clock
+from ascii_hydra.engines.clock import Clock, cloud_clock
 from ascii_hydra.engines.pipes_arguments import folder_uri, own_arguments, submission_number
 
 T = TypeVar("T")
@@ -37,6 +37,7 @@ _PROMISED: Mapping[str, tuple[str, type]] = {
     "list_steps": ("Steps", list),
     "run_job_flow": ("JobFlowId", str),
 }
+_SENT = "ascii_hydra/sent"  # in botocore's context of one call
 
 
 class Emr:
@@ -44,7 +45,8 @@ class Emr:
 
     Args:
         place: which AWS.
-        clock: by which repeated calls wait.
+        clock: by which repeated calls wait; as an attribute, the time of AWS: see
+            `CloudClock`.
         stop: once set, no call is made again.
         warn: is told to log in again.
     """
@@ -57,7 +59,7 @@ class Emr:
         warn: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self.place = place
-        self.clock = clock
+        self.clock = cloud_clock(clock)
         self.stop = stop
         self.warn = warn
         self._bears_expiry = False
@@ -66,7 +68,10 @@ class Emr:
     def client(self) -> Any:
         """boto3's client, without retries of its own: RunJobFlow must not be repeated blindly, and
         waiting is to follow the clock."""
-        return aws_client("emr", self.place, retried=False)
+        client = aws_client("emr", self.place, retried=False)
+        client.meta.events.register("before-call.emr", self._sending)
+        client.meta.events.register("after-call.emr", self._answered)
+        return client
 
     def renew(self) -> None:
         """The credentials have expired: the next call looks for new ones."""
@@ -164,6 +169,12 @@ class Emr:
         return repeated(
             call, aws_fault, self.clock, self.stop, patience_s=patience_s, expired=borne
         )
+
+    def _sending(self, context: dict[str, Any], **_: Any) -> None:
+        context[_SENT] = self.clock.last_reading
+
+    def _answered(self, http_response: Any, context: dict[str, Any], **_: Any) -> None:
+        self.clock.hear(http_response.headers.get("Date"), context.get(_SENT))
 
     def _all(self, operation: str, key: str, **wanted: Any) -> list[Mapping[str, Any]]:
         return self.patient(lambda: list(self._pages(operation, key, **wanted)))

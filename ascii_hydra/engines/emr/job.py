@@ -87,9 +87,9 @@ class Job:
         self.step_id: str | None = None
         self.own = False
         self.adopted = False
-        self.submitted_at = emr.clock.now()
+        self._submitted = emr.clock.reading()
         self._emr = emr
-        self._launch = launch
+        self.launch = launch
         self._say = say
         self._warn = warn
         self._doubles: Doubles | None = None
@@ -99,6 +99,12 @@ class Job:
     def doubles(self) -> list[str]:
         """Clusters that calls without a clear answer have made besides its own."""
         return list(self._doubles.found) if self.own and self._doubles is not None else []
+
+    @property
+    def submitted_at(self) -> float:
+        """When it was submitted, in seconds since the epoch, by AWS's clock as far as it is known
+        by now."""
+        return self._emr.clock.time_of(self._submitted)
 
     def adopt(self, token: str, request: EmrRequest) -> str | None:
         """Take over what an earlier attempt has left running, if it is the step that is asked for;
@@ -139,7 +145,7 @@ class Job:
             ClientError, BotoCoreError: EMR refused it, or was not to be reached.
         """
         self.cluster_id = self.step_id = self._doubles = None
-        self.submitted_at = self._emr.clock.now()
+        self._submitted = self._emr.clock.reading()
         if request.cluster_id is not None:
             self._check(request.cluster_id, request.release_label)
             self.cluster_id = request.cluster_id
@@ -160,7 +166,7 @@ class Job:
             self._doubles.seek(known, now, say=self._say, warn=self._warn)
         if self._flow is not None:
             shared.seek_doubles(
-                self._emr, self._launch, self._flow, now, say=self._say, warn=self._warn
+                self._emr, self.launch, self._flow, now, say=self._say, warn=self._warn
             )
 
     def end(self, *, unstarted: bool = False) -> str | None:
@@ -172,7 +178,7 @@ class Job:
         fault = None
         if self.cluster_id is not None:
             if unstarted and self._flow is not None:
-                shared.replaced(self._emr, self._launch, self._flow, self.cluster_id)
+                shared.replaced(self._emr, self.launch, self._flow, self.cluster_id)
                 fault = ended_cluster(self._emr, self.cluster_id)
             elif self.own:
                 fault = ended_cluster(self._emr, self.cluster_id)
@@ -193,7 +199,7 @@ class Job:
             return _joined(left_cluster(self._emr, self.cluster_id), self._end_doubles())
         if self._flow is not None and cluster_state in LEAVING:
             # It is of no use to the launch's other steps either.
-            shared.replaced(self._emr, self._launch, self._flow, self.cluster_id)
+            shared.replaced(self._emr, self.launch, self._flow, self.cluster_id)
         fault = None
         if state_of(step) == "CANCELLED" and cluster_state not in LEAVING:
             fault = stopped_driver(self._emr, self.cluster_id, step)
@@ -321,12 +327,12 @@ class Job:
         self._flow = request.run_job_flow
         for left in reversed(range(_SHARED_ATTEMPTS)):
             cluster_id = shared.shared_cluster(
-                self._emr, self._launch, self._flow, self._say, request.costing
+                self._emr, self.launch, self._flow, self._say, request.costing
             )
             self.cluster_id = cluster_id
             try:
                 self.step_id = self._submitted_step(cluster_id, request)
-                shared.served(self._emr, self._launch, self._flow, self.step_id)
+                shared.served(self._emr, self.launch, self._flow, self.step_id)
                 return
             except AWS_FAULTS as fault:
                 alive = self._state(cluster_id) in ALIVE
@@ -335,7 +341,7 @@ class Job:
                     raise
                 why = "has as many steps as EMR allows" if full else "takes no more steps"
                 self._say(f"the launch's cluster {cluster_id} {why}")
-                shared.replaced(self._emr, self._launch, self._flow, cluster_id)
+                shared.replaced(self._emr, self.launch, self._flow, cluster_id)
 
     def _check(self, cluster_id: str, release_label: str) -> None:
         try:
