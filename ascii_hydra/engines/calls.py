@@ -15,7 +15,7 @@ from ascii_hydra.engines.clock import Clock
 
 T = TypeVar("T")
 _LONGEST_PAUSE_S = 30.0
-# What is paid for is not left alone for longer, whatever a service asks for.
+# What is paid for is not left alone for longer, whatever a gateway asks for.
 _LONGEST_RETRY_AFTER_S = 60.0
 _TICK_S = 0.1
 # Of real time. A bill is not worth more, and Ctrl-C least of all.
@@ -34,7 +34,7 @@ class CallFault:
         undone: the call was certainly not carried out.
         expired: the credentials are valid no more; the call was not carried out.
         denied: the call is not allowed.
-        retry_after_s: how long the cloud asks to wait, at most a minute, or None.
+        retry_after_s: how long the cloud asks to wait, or None.
     """
 
     code: str
@@ -66,15 +66,15 @@ def retry_after_s(header: str | None, date: str | None = None) -> float | None:
     """
     text = (header or "").strip()
     if text.isascii() and text.isdecimal():
-        return tolerable_pause_s(float(text))
+        return _tolerable_pause_s(float(text))
     due = _http_date(text)
     if due is None:
         return None
     now = _http_date(date or "") or datetime.now(UTC)
-    return tolerable_pause_s((due - now).total_seconds())
+    return _tolerable_pause_s((due - now).total_seconds())
 
 
-def tolerable_pause_s(wanted_s: float) -> float | None:
+def _tolerable_pause_s(wanted_s: float) -> float | None:
     """What of a wait that somebody asks for is granted, in seconds; None if it is none."""
     return min(_LONGEST_RETRY_AFTER_S, wanted_s) if wanted_s > 0 else None
 

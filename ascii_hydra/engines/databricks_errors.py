@@ -22,7 +22,7 @@ from databricks.sdk.errors import (
 )
 from databricks.sdk.errors.base import DatabricksError
 
-from ascii_hydra.engines.calls import CallFault, retry_after_s, tolerable_pause_s
+from ascii_hydra.engines.calls import CallFault, retry_after_s
 
 LOG_IN_AGAIN = (
     "check DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET, or log in again (databricks auth"
@@ -227,7 +227,7 @@ def _refusal(raised: DatabricksError) -> CallFault:
     message = str(raised).partition(_CONFIGURED)[0].strip()
     words = f"{code}: {message}" if message else code
     after = raised.retry_after_secs
-    pause_s = None if after is None else tolerable_pause_s(float(after))
+    pause_s = None if after is None else float(after)
     match raised:
         case TooManyRequests():
             return CallFault(code, words, transient=True, undone=True, retry_after_s=pause_s)
