@@ -35,7 +35,7 @@ def over_budget(
         part = money(shared_usd)
         why = f"what the steps shared is paid for until the launch ends ({part} besides the steps)"
     else:
-        why = "the last of it was spent after the last look at it, when nothing was left to stop"
+        why = "the last of it was seen only when nothing was left to stop"
     rows = f", {money(earlier_usd)} of it by earlier rows" if earlier_usd else ""
     marks = f"{'more than ' if bill.unpriced else ''}{'~' if bill.estimated else ''}"
     amount = f"{marks}${spent_usd:,.{digits}f} were spent{rows}"

@@ -65,7 +65,8 @@ def test_a_run_without_a_running_event_has_dbu(till, cloud):
 
 @pytest.mark.parametrize("ahead_s", [-960.0, 960.0])
 def test_a_clock_that_is_wrong_makes_no_bill_wrong(till, cloud, ahead_s):
-    cloud.behave(step_minutes=10, speed=1000.0)
+    # RUNNING is less than those 16 min ago when the bill is made.
+    cloud.behave(step_minutes=10, speed=200.0)
     client = DatabricksClient(clock=WrongClock(cloud.clock, ahead_s), tell=till.told.append)
     # It would be given up after ten minutes: by its own clock, they are over at once.
     billed = till.run(replace(till.on("skewed"), start_timeout_s=600.0), client)
@@ -74,17 +75,6 @@ def test_a_clock_that_is_wrong_makes_no_bill_wrong(till, cloud, ahead_s):
     expected = usd(NODE, count=2, rented_s=rented_s, charged_s=rented_s - 215)
     assert billed.bill.usd == pytest.approx(expected, rel=0.03)
     assert billed.bill.dbu > 0
-
-
-def test_an_existing_cluster_is_billed_by_a_wrong_clock_as_well(till, cloud, host):
-    cloud.behave(step_minutes=10, speed=1000.0)
-    until(lambda: cloud.api.cluster(host)["state"] == "RUNNING")
-    request = till.request("guest", task={"existing_cluster_id": host})
-    client = DatabricksClient(clock=WrongClock(cloud.clock, -960.0), tell=till.told.append)
-    billed = till.run(request, client)
-    assert billed.green
-    expected = usd(NODE, count=2, rented_s=600, charged_s=600, dbu_usd=0.55)
-    assert billed.bill.usd == pytest.approx(expected, rel=0.03)
 
 
 # --- budget -------------------------------------------------------------------------------------
@@ -121,11 +111,13 @@ def test_spot_that_fell_back_is_stopped_for_what_it_costs(till, cloud):
 
 
 def test_instances_that_wait_in_a_pool_are_part_of_what_was_spent(till, cloud):
-    cloud.behave(speed=20_000, step_minutes=30)
+    cloud.behave(speed=1000.0, step_minutes=30)
     client = till.client(launch_id="resting")
-    limit = usd(NODE, count=2, rented_s=2400, charged_s=2400) + 0.5
+    limit = usd(NODE, count=2, rented_s=2400, charged_s=2400) + 1.0
     first = till.run(with_budget(pooled(till, "first"), limit), client)
     assert first.green
+    assert first.bill.usd < limit
+    cloud.behave(speed=20_000, step_minutes=30)
     begun = cloud.clock.now()
     # Two of them, until they have cost the rest.
     waited_s = 3600 * limit / (2 * (EC2[NODE] + OWN_GIB * EBS_USD_H))
