@@ -77,6 +77,7 @@ class Outcome:
         estimated_usd: what the whole was expected to cost before; None if that was not known.
         keeps_promise: every cluster keeps what its size promises.
         run_ids: Dagster's runs, in the history of `dagster_home`.
+        over_budget: that launch.budget_usd was passed, and why: a sentence; else None.
         error: what went wrong before or beside the steps.
     """
 
@@ -95,6 +96,7 @@ class Outcome:
     keeps_promise: bool = True
     run_ids: tuple[str, ...] = ()
     dagster_home: str | None = None
+    over_budget: str | None = None
     error: str | None = None
 
     @property

@@ -65,6 +65,7 @@ def done(config: DictConfig) -> Outcome:
                 _halted = (
                     "an earlier row broke, and what it has cost of launch.budget_usd is not known"
                 )
+    outcome = replace(outcome, over_budget=_passed_budget(config.launch.budget_usd, outcome))
     outcome.written(folder)
     if outcome.resumed_from is None and outcome.ending is not Ending.planned:
         _spent_usd += 0.0 if outcome.bill is None else outcome.bill.known_usd
@@ -214,6 +215,18 @@ def _over_budget(settings: Settings, planned: PlannedRun) -> str | None:
         return row_over_budget(limit, planned, _spent_usd)
     over = run_over_budget(limit, planned)
     return None if over is None else str(over)
+
+
+def _passed_budget(limit: float | None, outcome: Outcome) -> str | None:
+    """That this run, or this sweep up to this row, has spent more than it might; else None."""
+    ran = outcome.resumed_from is None and outcome.ending is not Ending.planned
+    if limit is None or not ran or outcome.bill is None or not outcome.bill.known_usd:
+        return None
+    from ascii_hydra.engines.budget_after import over_budget
+
+    own = f"launch.budget_usd={limit:g}:"
+    stopped = any((one.error or "").startswith(own) for one in outcome.steps)
+    return over_budget(limit, outcome.bill, outcome.shared, earlier_usd=_spent_usd, stopped=stopped)
 
 
 def _rehearsed(settings: Settings) -> Settings:

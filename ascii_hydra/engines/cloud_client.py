@@ -127,7 +127,7 @@ class CloudClient(PipesClient, ABC, Generic[R]):
             say=say,
             goes_on=shared is not None,
         ) as watch:
-            if watch.reached:
+            if watch.reached or watch.fault:
                 raise Failure(
                     watch.sentence(f"{request.step} was not begun"),
                     metadata={BILL_KEY: MetadataValue.json(Bill().as_json())},

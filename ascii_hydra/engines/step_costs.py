@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SHARED_KEY = "cost/shared_bill"
 """Of what the steps of a launch have shared, in the history of its last run: a bill as JSON."""
+_UNTOLD = "which has executed, and of which nobody tells what it has used"
 ESTIMATED_KEY, VCPUS_KEY, MEMORY_KEY = "cost/estimated_usd", "cost/vcpus", "cost/memory_gib"
 
 
@@ -67,7 +68,14 @@ class StepCosts:
 
     def add(self, usage: Usage) -> None:
         """One attempt has ended: what it used. The last one has made the asset, unless it is
-        `wasted`."""
+        `wasted`.
+
+        One that has executed has used something. If nobody tells what, its cost is unknown, and
+        never $0.00.
+        """
+        executed = usage.run_s > 0 or not usage.wasted
+        if self._engine is not Engine.pyspark and executed and not usage.is_told:
+            usage = replace(usage, not_counted=(f"{self._step}, {_UNTOLD}",))
         self._usages.append(usage)
         self.__dict__.pop("bill", None)
         budget.settled(self.bill.known_usd)

@@ -51,6 +51,8 @@ def remarks(rows: Sequence[ComparedRow]) -> Iterator[str]:
     for one in rows:
         if one.reason is not None:
             yield f"#{one.number} {one.outcome.ending.value}: {one.reason}"
+        if one.outcome.over_budget is not None:
+            yield f"#{one.number}: {one.outcome.over_budget}"
         if one.outcome.resumed_from is not None:
             yield f"#{one.number} was taken over from {nearby(one.outcome.resumed_from)}"
     alike: dict[str, list[str]] = {}

@@ -224,6 +224,8 @@ def show(outcome: Outcome, console: Console | None = None) -> None:
         console.print(f"\n{outcome.ending.value} in {total}{whose}", highlight=False)
         for line in cost_lines(outcome):
             console.print(line, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+        if outcome.over_budget is not None:
+            _print_whole(console, outcome.over_budget)
         console.print("history: make start", highlight=False)
 
 

@@ -15,9 +15,11 @@ import pytest
 
 from ascii_hydra.config.compose import composed
 from ascii_hydra.config.settle import Settings, settle
+from ascii_hydra.costs.bill import Bill, BillLine, Part
+from ascii_hydra.engines.budget_after import over_budget
 from ascii_hydra.engines.budget_before import row_over_budget
 from ascii_hydra.engines.estimate import plan_estimates
-from ascii_hydra.outcome import Ending
+from ascii_hydra.outcome import Ending, Outcome
 from ascii_hydra.report.sweep_folder import earlier_rows, taken_over, written_rows
 from tests.comparison.made_up_sweep import an_outcome, compared_json
 from tests.comparison.test_sweep import light_steps
@@ -126,6 +128,84 @@ def test_a_row_is_not_begun_once_earlier_ones_have_spent_the_budget(
     assert rows[1]["error"].startswith("launch.budget_usd=")
     assert "were spent by earlier rows, and this one is expected to cost ~$" in rows[1]["error"]
     assert rows[1]["cost_usd"] is None
+
+
+def test_a_budget_that_was_passed_without_a_look_is_said(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    """The workspace does not tell what is used while the steps run, so nothing is stopped for what
+    is not known; and the bills, as asked for, come to more than the plan."""
+    row = [
+        *("engine=databricks", "endpoint=rehearsal", "mode=small_dev_sample_s3"),
+        *("rehearsal.speed=20000", "rehearsal.step_minutes=30"),
+        "rehearsal.faults=[{target:'databricks:clusters/get',effect:server_error,times:9999}]",
+        *light_steps(tmp_path),
+    ]
+    usd = plan_estimates(settle(composed(row), row), history=()).usd
+    assert usd is not None
+    limit = f"{usd + 0.0005:.4f}"
+    home = {"DAGSTER_HOME": str(tmp_path / "home")}
+    ended = command_line(*row, f"launch.budget_usd={limit}", extra=home, timeout_s=240)
+    # What was asked for is done, and a success.
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    (result,) = tmp_path.glob("outputs/*/*/result.json")
+    outcome = Outcome.read(result)
+    assert outcome.ending is Ending.succeeded
+    told = outcome.over_budget
+    assert told is not None
+    assert told.startswith(f"launch.budget_usd={float(limit):g} was passed: more than ~$")
+    assert "because the last of it was seen only when nothing was left to stop" in told
+    assert told in ended.stdout
+
+
+def a_bill(usd: float, **more: Any) -> Bill:
+    return Bill((BillLine(Part.compute, "x", usd, "h", 1.0, "a source", "2026-11"),), **more)
+
+
+@pytest.mark.parametrize(
+    ("spent", "shared", "earlier", "stopped", "told"),
+    [
+        (0.115, None, 0.0, False, None),
+        (0.11501, None, 0.0, False, None),  # less than can be shown
+        (
+            *(0.119, 0.01, 0.0, False),
+            (
+                "$0.119 were spent, because what the steps shared is paid for until the launch ends"
+                " ($0.01 besides the steps)."
+            ),
+        ),
+        (
+            *(0.1152, None, 0.0, True),
+            "$0.1152 were spent, because what was stopped is paid for until it has ended.",
+        ),
+        (
+            *(0.08, None, 0.1, False),
+            (
+                "$0.180 were spent, $0.10 of it by earlier rows, because the last of it was seen"
+                " only when nothing was left to stop."
+            ),
+        ),
+    ],
+)
+def test_how_a_budget_that_was_passed_is_told(
+    spent: float, shared: float | None, earlier: float, stopped: bool, told: str | None
+) -> None:
+    sentence = over_budget(
+        0.115,
+        a_bill(spent),
+        None if shared is None else a_bill(shared),
+        earlier_usd=earlier,
+        stopped=stopped,
+    )
+    expected = None if told is None else f"launch.budget_usd=0.115 was passed: {told}"
+    assert sentence == expected
+
+
+def test_what_is_not_known_of_a_passed_budget_is_marked() -> None:
+    spent = a_bill(2.0, unpriced=("serverless DBU",), assumed=("disks",))
+    told = over_budget(1.0, spent, None, earlier_usd=0.0, stopped=True)
+    assert told is not None
+    assert "was passed: more than ~$2.00 were spent" in told
 
 
 def test_when_a_row_is_begun() -> None:

@@ -115,6 +115,12 @@ def test_a_budget_ends_a_launch(tmp_path):
     assert second.error is not None
     assert second.error.startswith("launch.budget_usd=0.12: step_2 was stopped, $0.1")
     assert outcome.cost_usd == pytest.approx(limit, rel=0.15)
+    # It is not ended at the very moment, and that is said.
+    told = outcome.over_budget
+    assert told is not None
+    assert told.startswith(f"launch.budget_usd={limit} was passed: $0.1")
+    assert told.endswith("because what was stopped is paid for until it has ended.")
+    assert told in ran.stdout
     assert "of it wasted" in ran.stdout
 
 

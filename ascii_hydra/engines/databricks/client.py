@@ -102,7 +102,7 @@ class _Run:
         self._costs = StepCosts(
             context, request.costing, request.step, Engine.databricks, self._say
         )
-        self._attempts = RunCosts(api, request, self._identity, self._costs)
+        self._attempts = RunCosts(api, request, self._identity, self._job, self._costs)
         self._page: str | None = None
         self._cluster_id: str | None = None
         self._state = ""

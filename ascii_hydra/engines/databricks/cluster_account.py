@@ -12,7 +12,13 @@ from typing import Any, TypeVar
 
 from ascii_hydra.engines.calls import promptly
 from ascii_hydra.engines.databricks.api import Databricks
-from ascii_hydra.engines.databricks.states import Stage, cluster_id_of, task_of, work_of
+from ascii_hydra.engines.databricks.states import (
+    Stage,
+    cluster_id_of,
+    has_executed,
+    task_of,
+    work_of,
+)
 from ascii_hydra.engines.databricks.watcher import Look
 from ascii_hydra.engines.databricks_errors import DATABRICKS_FAULTS, fault_of
 
@@ -49,7 +55,8 @@ class Account:
         events: those of clusters/events, the oldest first; None if it tells none.
         nodes: looks at the cluster, the oldest first.
         untold: why the cluster or its events are not told: a clause; empty if they are, or if the
-            run had no cluster.
+            run needed none.
+        passing: they may be told later.
         pool, driver_pool: existing pools of the cluster, as instance-pools/get tells them.
     """
 
@@ -60,6 +67,7 @@ class Account:
     events: tuple[Mapping[str, Any], ...] | None
     nodes: tuple[Nodes, ...] = ()
     untold: str = ""
+    passing: bool = False
     pool: Mapping[str, Any] | None = None
     driver_pool: Mapping[str, Any] | None = None
 
@@ -96,10 +104,10 @@ class ClusterRecord:
             return
         except TimeoutError:
             return
-        self._add(look.at, cluster)
+        self._nodes += nodes_of(look.at, cluster)
 
     def account(self, run: Mapping[str, Any] | None, submitted_at: float) -> Account:
-        """What is known now that the run has ended, or is left.
+        """What is known now: that the run has ended, or is left; or meanwhile.
 
         Args:
             run: what runs/get has said last; None if only the looks have seen it.
@@ -109,33 +117,31 @@ class ClusterRecord:
         now = self._api.clock.now()
         cluster_id = cluster_id_of(seen)
         if cluster_id is None:
-            why = "" if seen else "Databricks tells nothing of the run"
+            why = "Databricks tells nothing of the run"
+            if seen:
+                why = "Databricks does not tell its cluster" if has_executed(seen) else ""
             return Account(now, submitted_at, seen, {}, None, untold=why)
         try:
             found = self._promptly(lambda api: _asked(api, cluster_id, seen, now), _PATIENCE_S)
         except DATABRICKS_FAULTS as raised:
-            found, why = None, fault_of(raised).words
+            fault = fault_of(raised)
+            found, why, passing = None, fault.words, fault.transient or fault.expired
         except TimeoutError:
-            found, why = None, "Databricks did not answer in time"
+            found, why, passing = None, "Databricks did not answer in time", True
         if found is None:
-            return Account(now, submitted_at, seen, {}, None, tuple(self._nodes), why)
-        self._add(now, found.cluster)
+            return Account(now, submitted_at, seen, {}, None, tuple(self._nodes), why, passing)
+        shown = nodes_of(now, found.cluster)
         return Account(
             now=now,
             submitted_at=submitted_at,
             run=seen,
             cluster=found.cluster,
             events=found.events,
-            nodes=tuple(self._nodes),
+            nodes=(*self._nodes, *shown),
             untold=found.untold,
             pool=found.pool,
             driver_pool=found.driver_pool,
         )
-
-    def _add(self, at: float, cluster: Mapping[str, Any]) -> None:
-        driver, workers = cluster.get("driver"), tuple(cluster.get("executors") or ())
-        if driver or workers:
-            self._nodes.append(Nodes(at, driver or None, workers))
 
     def _promptly(self, call: Callable[[Databricks], T], patience_s: float) -> T:
         """The reply to a call. Raises TimeoutError if it takes too long for a bill."""
@@ -145,6 +151,13 @@ class ClusterRecord:
             return api.patient(lambda: call(api), patience_s)
 
         return promptly(made, self._api.stop)
+
+
+def nodes_of(at: float, cluster: Mapping[str, Any]) -> tuple[Nodes, ...]:
+    """The nodes that clusters/get shows, at a moment in seconds since the epoch; none if it shows
+    none."""
+    driver, workers = cluster.get("driver"), tuple(cluster.get("executors") or ())
+    return (Nodes(at, driver or None, workers),) if driver or workers else ()
 
 
 @dataclass(frozen=True)

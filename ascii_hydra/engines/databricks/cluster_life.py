@@ -25,7 +25,7 @@ from typing import Any
 from ascii_hydra.catalogue.prices import Market
 from ascii_hydra.engines.databricks.cluster_account import Account, Nodes
 from ascii_hydra.engines.databricks.planned_usage import AskedCluster
-from ascii_hydra.engines.databricks.states import Stage, task_of, work_of
+from ascii_hydra.engines.databricks.states import Stage, has_executed, task_of, work_of
 
 # A cluster that was terminated so before it ran was given no instances (names of the SDK's
 # TerminationReasonCode). Of any other, it is assumed that it was.
@@ -131,7 +131,10 @@ def cluster_life(account: Account, asked: AskedCluster, times: Times) -> Cluster
     launched = max(created, min(known)) if known and not _pooled(cluster) else created
     if not known:
         assumed.append("instances since their cluster was asked for")
-    charged = _charged(account, launched, up, down, gone)
+    began = times.begun is not None or has_executed(account.run)
+    if account.events is not None and up is None and began:
+        assumed.append("DBU since the cluster was asked for, since no event tells when it ran")
+    charged = _charged(account, launched, up, down, gone, began=began)
     working = (times.begun or gone, times.worked or gone)
     counts = _Counts(events or (), _workers(asked))
     return ClusterLife(
@@ -281,10 +284,16 @@ def _untold(account: Account, asked: AskedCluster) -> Iterator[str]:
 
 
 def _charged(
-    account: Account, launched: float, up: float | None, down: float | None, gone: float
+    account: Account,
+    launched: float,
+    up: float | None,
+    down: float | None,
+    gone: float,
+    *,
+    began: bool,
 ) -> tuple[float, float]:
-    """From when to when DBU accrued."""
-    if account.events is None:  # an upper estimate
+    """From when to when DBU accrued; `began`: the step has executed, so the cluster was running."""
+    if account.events is None or (up is None and began):  # an upper estimate
         return launched, gone
     if up is None:
         return gone, gone

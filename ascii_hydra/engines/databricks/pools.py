@@ -42,7 +42,7 @@ _DELETING_S = 120.0
 @dataclass
 class _Pool:
     """One pool, once it is there, and whether a call without a clear answer may have made it; with
-    what clusters have had of it, and whether somebody else may have used it before."""
+    what the clusters of each run have had of it, and whether others may have used it before."""
 
     api: Databricks
     body: Mapping[str, Any]
@@ -50,7 +50,7 @@ class _Pool:
     lock: threading.Lock = field(default_factory=threading.Lock)
     pool_id: str | None = None
     doubted: bool = False
-    leases: list[Lease] = field(default_factory=list)
+    leases: dict[int, tuple[Lease, ...]] = field(default_factory=dict)
     found: bool = False
 
 
@@ -81,19 +81,35 @@ def pool_ids(
     return {one: _pool_id(api, launch, body, say, costing) for one, body in pools.items()}
 
 
-def leased(api: Databricks, launch: str, body: Mapping[str, Any], leases: Iterable[Lease]) -> None:
-    """A cluster has had instances of a launch's pool.
+def leased(
+    api: Databricks, launch: str, body: Mapping[str, Any], run_id: int, leases: Iterable[Lease]
+) -> None:
+    """The cluster of a run has had instances of a launch's pool: the last call for a run counts.
 
     Args:
         api: where.
         launch: names the launch.
         body: of the pool, complete.
-        leases: each of the instances.
+        run_id: of the run.
+        leases: each of the instances; until infinity, if the cluster has it still.
     """
     with _LOCK:
         entry = _POOLS.get((launch, api.workspace, _digest(body)))
         if entry is not None:
-            entry.leases += leases
+            entry.leases[run_id] = tuple(leases)
+
+
+def idle_bill(api: Databricks, launch: str, body: Mapping[str, Any]) -> Bill:
+    """What instances of a launch's pool have cost by now while they waited.
+
+    Args:
+        api: where.
+        launch: names the launch.
+        body: of the pool, complete.
+    """
+    with _LOCK:
+        entry = _POOLS.get((launch, api.workspace, _digest(body)))
+    return Bill() if entry is None else _idle_bill(entry, deleted=True)
 
 
 def close_shared(
@@ -141,7 +157,9 @@ def _idle_bill(entry: _Pool, *, deleted: bool) -> Bill:
     body, costing = entry.body, entry.costing
     limit_s = 60.0 * body["idle_instance_autotermination_minutes"]
     end = entry.api.clock.now() if deleted else math.inf
-    waits = idle_seconds(entry.leases, limit_s=limit_s, deleted=end)
+    with _LOCK:
+        leases = [one for each in entry.leases.values() for one in each]
+    waits = idle_seconds(leases, limit_s=limit_s, deleted=end)
     assumed = [OWN_DISKS_ASSUMED, "instances waited in the pool from one cluster to the next"]
     if entry.found:
         assumed.append("the pool, which was there before, had no other instances")

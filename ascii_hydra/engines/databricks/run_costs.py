@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from ascii_hydra.costs.bill import Bill, bill
 from ascii_hydra.costs.usage import Usage
+from ascii_hydra.engines import budget
 from ascii_hydra.engines.databricks.api import Databricks
 from ascii_hydra.engines.databricks.cluster_account import ClusterRecord
 from ascii_hydra.engines.databricks.databricks_request import (
@@ -16,7 +20,7 @@ from ascii_hydra.engines.databricks.databricks_request import (
 )
 from ascii_hydra.engines.databricks.job import Job
 from ascii_hydra.engines.databricks.pool_idle import Lease
-from ascii_hydra.engines.databricks.pools import leased
+from ascii_hydra.engines.databricks.pools import idle_bill, leased
 from ascii_hydra.engines.databricks.used import Used, used
 from ascii_hydra.engines.databricks.watcher import Look
 from ascii_hydra.engines.identity import Identity
@@ -31,18 +35,29 @@ class RunCosts:
         api: where.
         request: the step, with its placeholders.
         identity: of the run of the step.
+        job: what runs.
         costs: adds it up.
     """
 
     def __init__(
-        self, api: Databricks, request: DatabricksRequest, identity: Identity, costs: StepCosts
+        self,
+        api: Databricks,
+        request: DatabricksRequest,
+        identity: Identity,
+        job: Job,
+        costs: StepCosts,
     ) -> None:
         self._api = api
         self._request = request
         self._identity = identity
+        self._job = job
         self._costs = costs
         self._record = ClusterRecord(api)
         self._counted: set[int] = set()
+        budget.measure_by(self._spent)
+        for body in request.of(identity).pools.values():
+            measure = partial(idle_bill, api, identity.launch, body)
+            budget.measure_besides(f"pool {body}", measure)
 
     def begin(self) -> None:
         """Another attempt begins."""
@@ -89,7 +104,22 @@ class RunCosts:
             until = f"what {job.left.what} costs until it ends"
             usage = replace(usage, not_counted=(*usage.not_counted, until))
         self._costs.add(usage)
-        self._leased(found)
+        self._leased(found, job.run_id)
+
+    def _spent(self) -> Bill:
+        """What the running attempt has used by now. Raises UnmeasuredError."""
+        job = self._job
+        if job.run_id is None:
+            return Bill()
+        account = self._record.account(None, job.submitted_at)
+        if account.passing or not account.run:
+            raise budget.UnmeasuredError(f"run {job.run_id}: {account.untold}")
+        if account.cluster.get("state") == "PENDING" and not account.nodes:
+            return Bill()  # EC2 may not have given it anything yet
+        found = used(self._request, account, wasted=False)
+        if job.run_id not in self._counted:
+            self._leased(found, job.run_id, now=account.now)
+        return bill([found.usage], self._request.costing.prices)
 
     def _lost(self, what: str) -> None:
         self._costs.add(self._lacking(what, wasted=True))
@@ -98,12 +128,17 @@ class RunCosts:
         region = self._request.costing.prices.region
         return Usage(Engine.databricks, region, wasted=wasted, not_counted=(what,))
 
-    def _leased(self, found: Used) -> None:
-        """Tell the pools of the launch which of their instances the run has had."""
+    def _leased(self, found: Used, run_id: int, now: float = math.inf) -> None:
+        """Tell the pools of the launch which of their instances the run has had; those that it had
+        until `now` it has still."""
         wanted = self._request.of(self._identity).pools
         for placeholder, body in wanted.items():
             roles = {POOL: {"worker"}, DRIVER_POOL: {"driver"}}[placeholder]
             if DRIVER_POOL not in wanted:
                 roles = {"worker", "driver"}
-            leases = [Lease(one.since, one.until) for one in found.instances if one.role in roles]
-            leased(self._api, self._identity.launch, body, leases)
+            leases = [
+                Lease(one.since, math.inf if one.until >= now else one.until)
+                for one in found.instances
+                if one.role in roles
+            ]
+            leased(self._api, self._identity.launch, body, run_id, leases)

@@ -146,6 +146,12 @@ def cluster_id_of(run: Mapping[str, Any]) -> str | None:
     return None
 
 
+def has_executed(run: Mapping[str, Any]) -> bool:
+    """Its own account shows that it has executed, whether it tells for how long or not."""
+    state = work_of(run)
+    return state.stage is Stage.running or state.result is Result.success
+
+
 def _result(cycle: str, result: str, code: str) -> Result:
     """How a run has ended: any that is not known has failed."""
     if cycle in _OF_LIFE_CYCLE:

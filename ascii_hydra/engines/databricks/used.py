@@ -32,7 +32,7 @@ from ascii_hydra.engines.databricks.planned_usage import (
     photon_of,
     sku_of,
 )
-from ascii_hydra.engines.databricks.states import cluster_id_of
+from ascii_hydra.engines.databricks.states import cluster_id_of, has_executed
 from ascii_hydra.step.choices import Engine
 
 _GIB = 1024**3
@@ -76,9 +76,10 @@ def used(request: DatabricksRequest, account: Account, *, wasted: bool) -> Used:
     times = times_of(account)
     life, asked, lacking = ClusterLife(), None, tuple[str, ...]()
     own = request.cluster_id is None and not request.serverless
-    untold = not account.run
+    # A run that has executed had compute, though its cluster may not be told.
+    untold = not account.run or times.begun is not None or has_executed(account.run)
     if request.serverless:
-        lacking = (_SERVERLESS,) if untold or times.begun is not None else ()
+        lacking = (_SERVERLESS,) if untold else ()
     elif untold or cluster_id_of(account.run) is not None:
         asked, lacking = _asked(request, account, times)
         if asked is not None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from ascii_hydra.costs.bill import Bill, bill
 from ascii_hydra.costs.usage import Usage
+from ascii_hydra.engines import budget
+from ascii_hydra.engines.aws_errors import AWS_FAULTS, is_expired, is_transient
 from ascii_hydra.engines.emr.api import Emr
 from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.emr.job import Job
-from ascii_hydra.engines.emr.used import used
+from ascii_hydra.engines.emr.shared import shared_clusters
+from ascii_hydra.engines.emr.used import ClusterAccount, cluster_account, cluster_used, used
 from ascii_hydra.engines.step_costs import StepCosts, unmade
 from ascii_hydra.step.choices import Engine
 
@@ -33,6 +37,7 @@ class Account:
         self._job = job
         self._costs = costs
         self._counted: set[str] = set()
+        budget.measure_by(self._spent)
 
     def count(self, *, wasted: bool = True, unclear: bool = False) -> None:
         """The attempt has ended: to be called as soon as what it had is seen to leave.
@@ -56,18 +61,47 @@ class Account:
             return  # a second attempt has not come as far as to submit anything
         self._counted.add(name)
         try:
-            usage = used(
-                self._emr,
-                self._request,
-                cluster_id=cluster_id,
-                step_id=step_id,
-                own=self._job.own,
-                submitted_at=self._job.submitted_at,
-                wasted=wasted,
-                unreachable=self.unreachable,
-            )
+            if self.unreachable is None:
+                told = cluster_account(self._emr, cluster_id)
+            else:
+                told = ClusterAccount(self._emr.clock.now(), unreachable=self.unreachable)
+            usage = self._usage(told, cluster_id, step_id, wasted=wasted)
         except Exception as fault:  # noqa: BLE001 - it is named, and no reason for a step to fail
             what = f"cluster {cluster_id}, {unmade(fault)}"
             region = self._request.place.region or ""
             usage = Usage(Engine.emr, region, wasted=wasted, not_counted=(what,))
         self._costs.add(usage)
+
+    def _spent(self) -> Bill:
+        """What the running attempt has used by now; of a cluster that the launch's steps share, all
+        of it. Raises UnmeasuredError."""
+        job, request = self._job, self._request
+        if request.shared:
+            told = [self._told(one) for one in shared_clusters(self._emr, job.launch, request)]
+            return bill([cluster_used(request, one) for one in told], request.costing.prices)
+        if job.cluster_id is None:
+            return Bill()
+        usage = self._usage(self._told(job.cluster_id), job.cluster_id, job.step_id, wasted=False)
+        return bill([usage], request.costing.prices)
+
+    def _told(self, cluster_id: str) -> ClusterAccount:
+        told = cluster_account(self._emr, cluster_id)
+        fault = told.fault
+        if fault is None or (
+            isinstance(fault, AWS_FAULTS) and not (is_transient(fault) or is_expired(fault))
+        ):
+            return told
+        raise budget.UnmeasuredError(f"{cluster_id}: {told.refused}") from fault
+
+    def _usage(
+        self, told: ClusterAccount, cluster_id: str, step_id: str | None, *, wasted: bool
+    ) -> Usage:
+        return used(
+            self._request,
+            told,
+            cluster_id=cluster_id,
+            step_id=step_id,
+            own=self._job.own,
+            submitted_at=self._job.submitted_at,
+            wasted=wasted,
+        )

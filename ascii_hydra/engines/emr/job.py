@@ -64,7 +64,7 @@ class Job:
 
     Args:
         emr: where.
-        launch: names the runs that share clusters.
+        launch: see there.
         say: is told what happens.
 
     Attributes:
@@ -72,6 +72,7 @@ class Job:
         own: the cluster is there for this step alone.
         adopted: an earlier attempt has submitted it.
         doubles: clusters that an unclear call has made besides it, and that were ended.
+        launch: names the runs that share clusters.
     """
 
     def __init__(self, emr: Emr, launch: str, say: Callable[[str], None]) -> None:
@@ -82,7 +83,7 @@ class Job:
         self.doubles: list[str] = []
         self._submitted = emr.clock.reading()
         self._emr = emr
-        self._launch = launch
+        self.launch = launch
         self._say = say
         self._request: EmrRequest | None = None
         self._doubted = False
@@ -161,7 +162,7 @@ class Job:
         fault = None
         if self.cluster_id is not None:
             if unstarted and self._flow is not None:
-                shared.replaced(self._emr, self._launch, self._flow, self.cluster_id)
+                shared.replaced(self._emr, self.launch, self._flow, self.cluster_id)
                 fault = ended_cluster(self._emr, self.cluster_id)
             elif self.own:
                 fault = ended_cluster(self._emr, self.cluster_id)
@@ -182,7 +183,7 @@ class Job:
             return left_cluster(self._emr, self.cluster_id) or self._end_doubles()
         if self._flow is not None and cluster_state in LEAVING:
             # It is of no use to the launch's other steps either.
-            shared.replaced(self._emr, self._launch, self._flow, self.cluster_id)
+            shared.replaced(self._emr, self.launch, self._flow, self.cluster_id)
         fault = None
         if state_of(step) == "CANCELLED" and cluster_state not in LEAVING:
             fault = stopped_driver(self._emr, self.cluster_id, step)
@@ -278,12 +279,12 @@ class Job:
         self._flow = request.run_job_flow
         for left in reversed(range(_SHARED_ATTEMPTS)):
             cluster_id = shared.shared_cluster(
-                self._emr, self._launch, self._flow, self._say, request.costing
+                self._emr, self.launch, self._flow, self._say, request.costing
             )
             self.cluster_id = cluster_id
             try:
                 self.step_id = self._submitted_step(cluster_id, request)
-                shared.served(self._emr, self._launch, self._flow, self.step_id)
+                shared.served(self._emr, self.launch, self._flow, self.step_id)
                 return
             except AWS_FAULTS as fault:
                 alive = self._state(cluster_id) in ALIVE
@@ -292,7 +293,7 @@ class Job:
                     raise
                 why = "has as many steps as EMR allows" if full else "takes no more steps"
                 self._say(f"the launch's cluster {cluster_id} {why}")
-                shared.replaced(self._emr, self._launch, self._flow, cluster_id)
+                shared.replaced(self._emr, self.launch, self._flow, cluster_id)
 
     def _check(self, cluster_id: str, release_label: str) -> None:
         try:

@@ -21,6 +21,7 @@ from ascii_hydra.costs.usage import Usage
 from ascii_hydra.engines.aws_errors import AWS_FAULTS, words
 from ascii_hydra.engines.costing import Costing
 from ascii_hydra.engines.emr.api import ALIVE, STEP_WANTED, Emr
+from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.emr.ending import ended_cluster
 from ascii_hydra.engines.emr.submission import clusters_made, submitted_cluster
 from ascii_hydra.engines.emr.used import besides_its_steps
@@ -139,6 +140,19 @@ def served(emr: Emr, launch: str, flow: Mapping[str, Any], step_id: str) -> None
         entry = _SHARED.get((launch, emr.place, specification(flow)))
         if entry is not None:
             entry.steps.add(step_id)
+
+
+def shared_clusters(emr: Emr, launch: str, request: EmrRequest) -> tuple[str, ...]:
+    """Ids of the clusters that serve, or have served, steps of a launch with this specification."""
+    assert request.run_job_flow is not None
+    with _LOCK:
+        entry = _SHARED.get((launch, emr.place, specification(request.run_job_flow)))
+    if entry is None:
+        return ()
+    found = dict.fromkeys(entry.made)
+    if entry.cluster_id is not None:  # another process's, perhaps
+        found[entry.cluster_id] = None
+    return tuple(found)
 
 
 def close_shared(

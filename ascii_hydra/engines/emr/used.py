@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -17,7 +17,7 @@ from ascii_hydra.catalogue.prices import Market
 from ascii_hydra.costs.usage import Disk, InstanceUse, Usage
 from ascii_hydra.engines.aws_errors import AWS_FAULTS, words
 from ascii_hydra.engines.calls import promptly
-from ascii_hydra.engines.emr.api import Emr
+from ascii_hydra.engines.emr.api import STARTED, Emr, state_of
 from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.emr.planned_usage import ROLES, ROOT_GIB, asked_disks, planned_usage
 from ascii_hydra.step.choices import Engine
@@ -39,50 +39,98 @@ class _Rented:
     span: _Span
 
 
+@dataclass(frozen=True)
+class ClusterAccount:
+    """What EMR tells of a cluster at one moment.
+
+    Attributes:
+        now: that moment, in seconds since the epoch.
+        cluster: as DescribeCluster gives it; empty if it does not.
+        steps: all of its steps, as ListSteps gives them; empty if it does not.
+        rented: every instance that has ever been there.
+        fault: what kept EMR from telling all of this, or None.
+        unreachable: why EMR was not asked at all: a clause; None if it was.
+    """
+
+    now: float
+    cluster: Mapping[str, Any] = field(default_factory=dict)
+    steps: Sequence[Mapping[str, Any]] = ()
+    rented: Sequence[_Rented] = ()
+    fault: Exception | None = None
+    unreachable: str | None = None
+
+    @property
+    def refused(self) -> str | None:
+        """Why EMR tells nothing, or not all: a clause; None if it tells all."""
+        if self.fault is None:
+            return self.unreachable
+        return words(self.fault) if isinstance(self.fault, AWS_FAULTS) else str(self.fault)
+
+    @property
+    def untold(self) -> str | None:
+        """Why the instances are not known, or None if they are: a clause.
+
+        A cluster runs as soon as its primary instance does, so one that has been running has had
+        one at least, whatever ListInstances says.
+        """
+        if self.refused is not None:
+            return self.refused
+        began = any(_time(one, "StartDateTime") is not None for one in self.steps)
+        ran = _time(self.cluster, "ReadyDateTime") is not None
+        if not (began or ran or state_of(self.cluster) in STARTED):
+            return None
+        if not self.rented:
+            return "it lists no instances, though the cluster has been running"
+        if all(one.role in ("core", "task") for one in self.rented):
+            return "it lists no primary instance, though the cluster has been running"
+        return None
+
+
+def cluster_account(emr: Emr, cluster_id: str) -> ClusterAccount:
+    """What EMR tells of a cluster now, as far as it does in a time that a bill is worth."""
+    told = ClusterAccount(emr.clock.now())
+
+    def tell(over: threading.Event) -> None:
+        nonlocal told
+        out = emr.on_the_way_out(over)
+        told = replace(told, steps=out.all_steps(cluster_id))
+        cluster = out.patient(lambda: out.cluster(cluster_id))
+        rented = tuple(_rented(out, cluster_id, cluster, told.now))
+        told = replace(told, cluster=cluster, rented=rented)
+
+    try:
+        promptly(tell, emr.stop)
+    except (*AWS_FAULTS, TimeoutError) as fault:
+        return replace(told, fault=fault)
+    return told
+
+
 def used(
-    emr: Emr,
     request: EmrRequest,
+    account: ClusterAccount,
     *,
     cluster_id: str,
     step_id: str | None,
     own: bool,
     submitted_at: float,
     wasted: bool,
-    unreachable: str | None = None,
 ) -> Usage:
     """What one attempt at a step has used.
 
     Of a cluster of its own, every instance as long as it was there. Of one that serves others too,
     the instances while the step executed; while several steps did, each has an equal share. If EMR
-    does not tell when that was, nobody knows what it has used.
+    does not tell when that was, nobody knows what it has used. If EMR does not tell the instances,
+    those that were asked for count.
 
     Args:
-        emr: where.
         request: what was asked for: it counts if EMR does not tell more.
+        account: of the cluster.
         cluster_id, step_id: what was submitted.
         own: the cluster is there for this step alone.
         submitted_at: seconds since the epoch, if EMR does not tell it.
         wasted: the attempt has not made the asset.
-        unreachable: why EMR is not asked at all; None to ask it.
     """
-    steps: Sequence[Mapping[str, Any]] = ()
-    rented: list[_Rented] = []
-    refused = unreachable
-    now = emr.clock.now()
-
-    def told(over: threading.Event) -> None:
-        nonlocal steps
-        out = emr.on_the_way_out(over)
-        steps = out.all_steps(cluster_id)
-        rented.extend(_rented(out, cluster_id, now))
-
-    if refused is None:
-        try:
-            promptly(told, emr.stop)
-        except AWS_FAULTS as fault:
-            refused = words(fault)
-        except TimeoutError as late:
-            refused = str(late)
+    steps, now = account.steps, account.now
     step = next((one for one in steps if one["Id"] == step_id), {})
     asked_at = _time(step, "CreationDateTime") or submitted_at
     begun, ended = _time(step, "StartDateTime"), _time(step, "EndDateTime")
@@ -92,13 +140,14 @@ def used(
     if not own and step_id is not None and not step:
         # What it has used of the cluster is its execution, and nothing else.
         what = f"step {step_id} of cluster {cluster_id}, of which EMR does not tell when it ran"
-        why = f" ({refused})" if refused else ""
+        why = f" ({account.refused})" if account.refused else ""
         region = request.place.region or ""
         return Usage(Engine.emr, region, wasted=wasted, not_counted=(what + why,))
-    if refused is not None:
-        return _as_asked(request, startup_s, run_s, f"{cluster_id}: {refused}", wasted=wasted)
+    if account.untold is not None:
+        why = f"{cluster_id}: {account.untold}"
+        return _as_asked(request, startup_s, run_s, why, wasted=wasted)
     uses = []
-    for one in rented:
+    for one in account.rented:
         if own:
             rented_s, worked_s = _length(one.span), _overlap(one.span, executed)
         else:
@@ -114,28 +163,38 @@ def used(
     )
 
 
+def cluster_used(request: EmrRequest, account: ClusterAccount) -> Usage:
+    """What a cluster has used, whoever's steps were on it: its instances until now, or those that
+    were asked for if EMR does not tell them."""
+    if account.untold is not None:
+        created = _time(account.cluster, "CreationDateTime") or account.now
+        return planned_usage(request, account.now - created, 0.0)
+    uses = [(one, max(_length(one.span), _MINIMUM_S), 0.0) for one in account.rented]
+    return Usage(Engine.emr, request.place.region or "", tuple(_together(uses, share=True)))
+
+
 def besides_its_steps(emr: Emr, cluster_id: str) -> Usage:
     """What a cluster that steps have shared has used besides what counts as theirs: its start, its
     idle time and its end. If none has executed on it, all of that is wasted.
 
     Raises ClientError, BotoCoreError, and TimeoutError if EMR does not answer in time.
     """
-    now = emr.clock.now()
-
-    def told(over: threading.Event) -> tuple[list[_Span], list[_Rented]]:
-        out = emr.on_the_way_out(over)
-        executions = _executions(out.all_steps(cluster_id), now)
-        return executions, list(_rented(out, cluster_id, now))
-
-    executions, rented = promptly(told, emr.stop)
+    told = cluster_account(emr, cluster_id)
+    if told.fault is not None:
+        raise told.fault
+    region = emr.place.region or ""
+    if told.untold is not None:
+        what = f"what cluster {cluster_id} cost besides its steps: EMR does not tell it"
+        return Usage(Engine.emr, region, not_counted=(f"{what} ({told.untold})",))
+    executions = _executions(told.steps, told.now)
     uses = []
-    for one in rented:
+    for one in told.rented:
         served_s = sum(_overlap(one.span, busy) for busy, _ in _busy(executions))
         # AWS's minimum is the whole instance's.
         uses.append((one, max(_length(one.span), _MINIMUM_S) - served_s, 0.0))
     return Usage(
         engine=Engine.emr,
-        region=emr.place.region or "",
+        region=region,
         instances=tuple(_together(uses, share=True)),
         wasted=not executions,
     )
@@ -152,9 +211,8 @@ def _as_asked(
 # --- instances ----------------------------------------------------------------------------------
 
 
-def _rented(emr: Emr, cluster_id: str, now: float) -> Iterator[_Rented]:
+def _rented(emr: Emr, cluster_id: str, cluster: Mapping[str, Any], now: float) -> Iterator[_Rented]:
     """Every instance that has ever been there."""
-    cluster = emr.patient(lambda: emr.cluster(cluster_id))
     fleets = cluster.get("InstanceCollectionType") == "INSTANCE_FLEET"
     root_gib = float(cluster.get("EbsRootVolumeSize") or ROOT_GIB)
     kind = "InstanceFleet" if fleets else "InstanceGroup"
