@@ -151,16 +151,10 @@ def _planned(settings: Settings, planned: PlannedRun) -> Outcome:
             for one in planned.steps
         ),
         duration_s=planned.duration_s,
-        virtual=_is_virtual(settings),
+        virtual=settings.virtual,
         shared=planned.shared if planned.shared.lines or planned.shared.unpriced else None,
         estimated_usd=planned.usd,
     )
-
-
-def _is_virtual(settings: Settings) -> bool:
-    """Durations are of a rehearsed cloud's time."""
-    in_a_cloud = any(step.engine.name is not Engine.pyspark for step in settings.steps.values())
-    return in_a_cloud and settings.config.endpoint.name is Endpoint.rehearsal
 
 
 def _run(settings: Settings, option: str, overrides: Sequence[str]) -> Outcome:

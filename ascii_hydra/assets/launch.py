@@ -218,7 +218,7 @@ class _Launch:
             digest=self._settings.digest,
             steps=tuple(self._steps),
             duration_s=duration_s,
-            virtual=self.clock() is not time.monotonic,
+            virtual=self._settings.virtual,
             shared=together(self._shared) if self._shared else None,
             run_ids=tuple(self._run_ids),
             dagster_home=str(self._home),
