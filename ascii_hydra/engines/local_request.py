@@ -74,6 +74,12 @@ class LocalRequest:
         return self.spark_conf.get("spark.master", "local[*]")
 
     @property
+    def py_files(self) -> tuple[str, ...]:
+        """Paths of the user's further Python files, as the arguments name them."""
+        words = zip(self.arguments, self.arguments[1:], strict=False)
+        return tuple(path for option, path in words if option == "--py-file")
+
+    @property
     def on_this_machine(self) -> bool:
         """Driver and tasks all run here, so that the loopback address is enough."""
         return is_loopback(self.master)

@@ -27,7 +27,7 @@ _COLOURS = {
     Ending.not_started: "dim",
     Ending.planned: "cyan",
 }
-_ERROR_LINES = 12
+_ERROR_LINES = 18
 _NARROW = 110
 
 
