@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ascii_hydra.costs.bill import Bill, together
+from ascii_hydra.engines.still_running import StillRunning
+
+EXIT_LEFT_RUNNING, EXIT_INTERRUPTED = 3, 130
 
 
 class Ending(StrEnum):
@@ -78,6 +81,7 @@ class Outcome:
         keeps_promise: every cluster keeps what its size promises.
         run_ids: Dagster's runs, in the history of `dagster_home`.
         error: what went wrong before or beside the steps.
+        left: what may still run and cost money.
     """
 
     ending: Ending
@@ -96,6 +100,16 @@ class Outcome:
     run_ids: tuple[str, ...] = ()
     dagster_home: str | None = None
     error: str | None = None
+    left: tuple[StillRunning, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """What a process ends with that did this and nothing else."""
+        if self.left:
+            return EXIT_LEFT_RUNNING
+        if self.ending is Ending.canceled:
+            return EXIT_INTERRUPTED
+        return int(self.ending not in {Ending.succeeded, Ending.planned})
 
     @property
     def bill(self) -> Bill | None:
@@ -145,6 +159,7 @@ class Outcome:
                 "shared": _bill(data["shared"]),
                 "steps": tuple(StepOutcome(**one) for one in data["steps"]),
                 "run_ids": tuple(data["run_ids"]),
+                "left": tuple(StillRunning(**one) for one in data.get("left", ())),
             }
         )
 

@@ -202,6 +202,7 @@ class ComparedRow:
             "standing": self.place,
             "usd_per_hour_saved": self.standing and self.standing.usd_per_hour_saved,
             "error": self.reason,
+            "left": "; ".join(left.sentence for left in one.left),
         }
 
 

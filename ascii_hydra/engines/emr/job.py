@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ascii_hydra.engines.aws_errors import AWS_FAULTS, is_transient, words
@@ -27,6 +28,12 @@ from ascii_hydra.engines.emr.ending import (
     left_cluster,
     stopped_driver,
 )
+from ascii_hydra.engines.emr.leftovers import (
+    cluster_left,
+    perhaps_a_cluster,
+    perhaps_a_step,
+    step_left,
+)
 from ascii_hydra.engines.emr.submission import (
     LOOKS_S,
     UnclearError,
@@ -41,6 +48,7 @@ from ascii_hydra.engines.emr.submission import (
 from ascii_hydra.engines.pipes_folder import FolderError, PipesFolder
 from ascii_hydra.engines.pipes_run import StepError
 from ascii_hydra.engines.s3_store import S3Store
+from ascii_hydra.engines.still_running import StillRunning
 
 # "Maximum number of active steps(State = 'Running', ...) for cluster exceeded."
 _FULL = re.compile(r"(?i)maximum number of (?:\w+ )*steps")
@@ -56,7 +64,16 @@ class UnusableClusterError(StepError):
 
 
 class LeftoverError(StepError):
-    """What an earlier attempt has left cannot be ended."""
+    """What an earlier attempt has left cannot be ended.
+
+    Args:
+        text: see StepError.
+        left: what it has left.
+    """
+
+    def __init__(self, text: str, left: StillRunning) -> None:
+        super().__init__(text)
+        self.left = left
 
 
 class Job:
@@ -146,26 +163,33 @@ class Job:
         else:
             self._submit_own(request)
 
-    def end(self, *, unstarted: bool = False) -> str | None:
-        """End it, whatever it does, and see it leave; says what went wrong, or None.
+    @property
+    def ends_with_launch(self) -> bool:
+        """It is on a cluster that this process ends when the launch is over."""
+        return self._flow is not None and self.cluster_id in shared.clusters_of(
+            self._emr, self._launch, self._flow
+        )
+
+    def end(self, *, unstarted: bool = False) -> tuple[StillRunning, ...]:
+        """End it, whatever it does, and see it leave; what may still run.
 
         Args:
             unstarted: its cluster has not started in time, so it is of no use to others either.
         """
-        fault = None
+        left: list[StillRunning | None] = []
         if self.cluster_id is not None:
             if unstarted and self._flow is not None:
                 shared.replaced(self._emr, self._launch, self._flow, self.cluster_id)
-                fault = ended_cluster(self._emr, self.cluster_id)
+                left.append(self._ended(self.cluster_id))
             elif self.own:
-                fault = ended_cluster(self._emr, self.cluster_id)
+                left.append(self._ended(self.cluster_id))
             elif self.step_id is not None:
-                fault = cancelled_step(self._emr, self.cluster_id, self.step_id)
-        return fault or self._end_doubles()
+                left.append(self._cancelled(self.cluster_id, self.step_id))
+        return _known((*left, *self._end_doubles()))
 
-    def leave(self, cluster_state: str, step: Mapping[str, Any]) -> str | None:
+    def leave(self, cluster_state: str, step: Mapping[str, Any]) -> tuple[StillRunning, ...]:
         """Once its step has ended: see its own cluster leave, or on one that stays the driver of a
-        step that somebody else has cancelled; says what went wrong, or None.
+        step that somebody else has cancelled; what may still run.
 
         Args:
             cluster_state: see there.
@@ -173,14 +197,20 @@ class Job:
         """
         assert self.cluster_id is not None
         if self.own:
-            return left_cluster(self._emr, self.cluster_id) or self._end_doubles()
+            fault = left_cluster(self._emr, self.cluster_id)
+            left = None if fault is None else cluster_left(self.cluster_id, self._region, fault)
+            if left is not None:
+                left = replace(left, may_write=False)
+            return _known((left, *self._end_doubles()))
         if self._flow is not None and cluster_state in LEAVING:
             # It is of no use to the launch's other steps either.
             shared.replaced(self._emr, self._launch, self._flow, self.cluster_id)
-        fault = None
+        left = None
         if state_of(step) == "CANCELLED" and cluster_state not in LEAVING:
             fault = stopped_driver(self._emr, self.cluster_id, step)
-        return fault or self._end_doubles()
+            if fault is not None:
+                left = step_left(self.cluster_id, str(step["Id"]), self._region, fault)
+        return _known((left, *self._end_doubles()))
 
     def logs(self, log_uri: str | None) -> ClusterLogs:
         """Its cluster's."""
@@ -189,14 +219,13 @@ class Job:
     def _end_earlier(self, cluster_id: str, step: Mapping[str, Any], *, own: bool) -> None:
         step_id = step["Id"]
         self._say(f"ends step {step_id} of cluster {cluster_id}, an earlier attempt's")
-        if own:
-            fault = ended_cluster(self._emr, cluster_id)
-        else:
-            fault = cancelled_step(self._emr, cluster_id, step_id)
-        if fault is not None:
+        left = self._ended(cluster_id) if own else self._cancelled(cluster_id, step_id)
+        if left is not None:
             raise LeftoverError(
                 f"was not submitted: step {step_id} of cluster {cluster_id}, which an earlier"
-                f" attempt has left, may still write its output ({fault}). End it first"
+                f" attempt has left, may still write its output ({left.reason}). End it first:"
+                f" {left.command}",
+                left,
             )
         try:
             self._folder(step).delete()
@@ -211,28 +240,47 @@ class Job:
     def _doubt(self) -> None:
         self._doubted = True
 
-    def _end_doubles(self) -> str | None:
-        """What calls without a clear answer have made late, besides what is known: end it."""
+    @property
+    def _region(self) -> str | None:
+        return self._emr.place.region
+
+    def _ended(self, cluster_id: str) -> StillRunning | None:
+        fault = ended_cluster(self._emr, cluster_id)
+        return None if fault is None else cluster_left(cluster_id, self._region, fault)
+
+    def _cancelled(self, cluster_id: str, step_id: str) -> StillRunning | None:
+        fault = cancelled_step(self._emr, cluster_id, step_id)
+        return None if fault is None else step_left(cluster_id, step_id, self._region, fault)
+
+    def _end_doubles(self) -> tuple[StillRunning, ...]:
+        """What calls without a clear answer have made late, besides what is known: end it; what
+        may still run of it."""
         request = self._request
         if not self._doubted or request is None:
-            return None
+            return ()
         out = self._emr.on_the_way_out()
-        faults: dict[str, str | None] = {}
+        ended: dict[str, StillRunning | None] = {}
         try:
             # All looks: a double may be shown late, and of several each at a time of its own.
             for pause in LOOKS_S:
                 out.clock.sleep(pause, threading.Event())
                 for one in self._made(out, request):
-                    if one in (self.cluster_id, self.step_id, *faults):
+                    if one in (self.cluster_id, self.step_id, *ended):
                         continue
                     if self.own:
                         self.doubles.append(one)
-                        faults[one] = ended_cluster(out, one)
+                        ended[one] = self._ended(one)
                     elif self.cluster_id is not None:
-                        faults[one] = cancelled_step(out, self.cluster_id, one)
+                        ended[one] = self._cancelled(self.cluster_id, one)
         except AWS_FAULTS as fault:
-            return f"it may be there twice: {words(fault)}"
-        return next((one for one in faults.values() if one is not None), None)
+            why = f"it may be there twice: {words(fault)}"
+            return _known((*ended.values(), self._perhaps_twice(why)))
+        return _known(ended.values())
+
+    def _perhaps_twice(self, why: str) -> StillRunning:
+        if self.own or self.cluster_id is None:
+            return perhaps_a_cluster(self._region, why)
+        return perhaps_a_step(self.cluster_id, self._region, why)
 
     def _made(self, out: Emr, request: EmrRequest) -> list[str]:
         """Ids of the clusters, or on a cluster that others use of the steps, that are alive and
@@ -312,3 +360,7 @@ class Job:
 
     def _state(self, cluster_id: str) -> str:
         return state_of(self._emr.patient(lambda: self._emr.cluster(cluster_id)))
+
+
+def _known(left: Iterable[StillRunning | None]) -> tuple[StillRunning, ...]:
+    return tuple(one for one in left if one is not None)
