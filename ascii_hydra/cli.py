@@ -23,11 +23,14 @@ from ascii_hydra.config.compose import (
 from ascii_hydra.config.problems import ConfigError
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+# Money that may still be spent comes before everything else that has happened.
+_WORST_FIRST = (3, 130, 1, 0)
 
 
 def main() -> None:
     """Compose, check, and do what `action` says. Leaves the process with 0 if all went well, 1 if
-    something failed or was refused, 130 if it was interrupted."""
+    something failed or was refused, 130 if it was interrupted, and 3 if, whatever else happened,
+    something that was started may still be running and cost money."""
     try:
         conf = conf_folder()
         argv, notices = arguments(sys.argv[1:], os.environ)
@@ -57,7 +60,8 @@ def main() -> None:
         if asked or not isinstance(fault, USER_ERRORS):
             raise
         _leave(1, explained(fault, conf))
-    _leave(max(code, _outcome_code()))
+    codes = {code, *_outcome_codes()}
+    _leave(next(one for one in _WORST_FIRST if one in codes))
 
 
 def _task(config: DictConfig) -> Any:
@@ -66,18 +70,17 @@ def _task(config: DictConfig) -> Any:
     return task.done(config)
 
 
-def _outcome_code() -> int:
+def _outcome_codes() -> set[int]:
     """What the tasks left to end with. A sweep is compared first, however it ended."""
     task, sweep = (sys.modules.get(f"ascii_hydra.{name}") for name in ("task", "sweep"))
-    code: int = 0 if task is None else task.exit_code
+    codes: set[int] = set() if task is None else set(task.exit_codes)
     if sweep is None or sweep.folder is None:
-        return code
+        return codes
     from ascii_hydra.report.comparison import compared
 
     with suppress(OSError):  # the terminal may be gone
-        went_well = compared(sweep.folder)
-        code = code or int(not went_well)
-    return code
+        codes.add(int(not compared(sweep.folder)))
+    return codes
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -10,6 +10,9 @@ from typing import Any
 
 from ascii_hydra.costs.bill import Bill, together
 from ascii_hydra.costs.estimate import Basis
+from ascii_hydra.engines.still_running import StillRunning
+
+EXIT_LEFT_RUNNING, EXIT_INTERRUPTED = 3, 130
 
 
 class Ending(StrEnum):
@@ -90,6 +93,7 @@ class Outcome:
         run_ids: Dagster's runs, in the history of `dagster_home`.
         over_budget: that launch.budget_usd was passed, and why: a sentence; else None.
         error: what went wrong before or beside the steps.
+        left: what may still run and cost money.
     """
 
     ending: Ending
@@ -109,6 +113,16 @@ class Outcome:
     dagster_home: str | None = None
     over_budget: str | None = None
     error: str | None = None
+    left: tuple[StillRunning, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """What a process ends with that did this and nothing else."""
+        if self.left:
+            return EXIT_LEFT_RUNNING
+        if self.ending is Ending.canceled:
+            return EXIT_INTERRUPTED
+        return int(self.ending not in {Ending.succeeded, Ending.planned})
 
     @property
     def bill(self) -> Bill | None:
@@ -162,6 +176,7 @@ class Outcome:
                 "shared": _bill(data["shared"]),
                 "steps": tuple(StepOutcome(**one) for one in data["steps"]),
                 "run_ids": tuple(data["run_ids"]),
+                "left": tuple(StillRunning(**one) for one in data.get("left", ())),
             }
         )
 

@@ -27,8 +27,9 @@ from ascii_hydra.outcome import Ending, Outcome, StepOutcome
 from ascii_hydra.step.choices import Engine
 
 _log = logging.getLogger(__name__)
-# What the process ends with; Hydra keeps the task's own result to itself.
-exit_code = 0
+# What the rows, or the one run, would have the process end with; Hydra keeps the task's own result
+# to itself.
+exit_codes: set[int] = set()
 # Why no further row of a sweep is started.
 _halted: str | None = None
 # What the rows of a sweep before this one have cost, as far as it is known.
@@ -36,8 +37,8 @@ _spent_usd = 0.0
 
 
 def done(config: DictConfig) -> Outcome:
-    """Do what the action says, write result.json, show how it ended, and set `exit_code`."""
-    global exit_code, _halted, _spent_usd  # noqa: PLW0603 - Hydra calls this once a row and returns nothing
+    """Do what the action says, write result.json, show how it ended, and add to `exit_codes`."""
+    global _halted, _spent_usd  # noqa: PLW0603 - Hydra calls this once a row and returns nothing
     hydra_config = HydraConfig.get()
     multirun = hydra_config.mode is RunMode.MULTIRUN
     overrides = list(hydra_config.overrides.task)
@@ -75,8 +76,11 @@ def done(config: DictConfig) -> Outcome:
 
         with suppress(OSError):  # the terminal may be gone; what counts is written
             show(outcome)
+    exit_codes.add(outcome.exit_code)
+    if outcome.left and config.launch.budget_usd is not None:
+        _halted = "an earlier row may have left something running, and what it costs of"
+        _halted += " launch.budget_usd is not known"
     if outcome.ending not in {Ending.succeeded, Ending.planned}:
-        exit_code = max(exit_code, 130 if outcome.ending is Ending.canceled else 1)
         if multirun and outcome.ending is Ending.canceled:
             _halted = "the sweep was interrupted"
         elif multirun and config.launch.on_failure is OnFailure["stop"]:
@@ -163,16 +167,10 @@ def _planned(settings: Settings, planned: PlannedRun) -> Outcome:
             for one in planned.steps
         ),
         duration_s=planned.duration_s,
-        virtual=_is_virtual(settings),
+        virtual=settings.virtual,
         shared=planned.shared if planned.shared.lines or planned.shared.unpriced else None,
         estimated_usd=planned.usd,
     )
-
-
-def _is_virtual(settings: Settings) -> bool:
-    """Durations are of a rehearsed cloud's time."""
-    in_a_cloud = any(step.engine.name is not Engine.pyspark for step in settings.steps.values())
-    return in_a_cloud and settings.config.endpoint.name is Endpoint.rehearsal
 
 
 def _run(settings: Settings, option: str, overrides: Sequence[str]) -> Outcome:

@@ -72,6 +72,6 @@ def ran(client: Any, request: Any, instance: dg.DagsterInstance | None, **settin
     return Ended(
         result,
         request.step,
-        logged=[one.user_message for one in records],
+        logged=[one.message for one in records],
         handles=[one for one in told if _HANDLES & one.keys()],
     )

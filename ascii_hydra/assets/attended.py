@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 
 def attended(
-    conf: Path, launch: str, stop: threading.Event, tell: Callable[[str], None]
+    conf: Path,
+    launch: str,
+    stop: threading.Event,
+    tell: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> SparkPipesClient:
     """The resource of runs that a terminal watches: they stop when it says so, tell it what goes
     on, and share what they share with the other runs of the launch.
@@ -32,6 +36,7 @@ def attended(
         launch: names the launch.
         stop: set when it is to end.
         tell: takes a line for people.
+        warn: takes a line that people must not miss.
     """
     try:
         offered = default_choice(conf)
@@ -46,7 +51,9 @@ def attended(
             return LocalSparkClient(stop=stop, sink=StepLogs.write_line)
 
         def cloud_client(self, engine: Engine, clock: Clock) -> CloudClient[Any]:
-            return client_type(engine)(clock=clock, stop=stop, tell=tell, launch_id=launch)
+            return client_type(engine)(
+                clock=clock, stop=stop, tell=tell, warn=warn, launch_id=launch
+            )
 
         def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
             """The launch ends what it shares when all of its runs have ended."""

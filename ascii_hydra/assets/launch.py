@@ -33,6 +33,7 @@ from ascii_hydra.assets.definitions import (
 from ascii_hydra.assets.failures import run_failure
 from ascii_hydra.assets.history import job_origin, opened_instance
 from ascii_hydra.assets.launchpad import (
+    SHARED,
     SparkPipesClient,
     launch_choice,
     shared_ended,
@@ -48,6 +49,8 @@ from ascii_hydra.config.settle import Settings
 from ascii_hydra.costs.bill import Bill, together
 from ascii_hydra.dagster_home import dagster_home
 from ascii_hydra.engines.step_costs import told_shared
+from ascii_hydra.engines.still_running import StillRunning
+from ascii_hydra.engines.still_running_events import report_still_running, still_running
 from ascii_hydra.outcome import Ending, Outcome, StepOutcome
 from ascii_hydra.report.progress import Progress
 
@@ -122,7 +125,7 @@ class _Launch:
         self._option = option
         # Names the runs of this command: they share what launch.reuse_cluster=run lets them share.
         self._id = str(uuid.uuid4())
-        client = attended(conf, self._id, self._stop, progress.note)
+        client = attended(conf, self._id, self._stop, progress.note, progress.warn)
         self._definitions = build_definitions(conf, [option], client)
         self._jobs = {
             step: self._definitions.resolve_job_def(name)
@@ -140,6 +143,7 @@ class _Launch:
         self._error: str | None = None
         # Of what the runs have shared.
         self._shared: list[Bill] = []
+        self._left: list[StillRunning] = []
 
     def clock(self) -> Callable[[], float]:
         """The time by which the whole is measured: a rehearsed cloud's, if any step is on it."""
@@ -148,10 +152,16 @@ class _Launch:
 
     def close(self) -> None:
         """End what the runs have shared."""
-        for fault in shared_ended(self._id, self._shared.append):
-            self._progress.note(fault)
-        if self._shared and self._run_ids:
-            run = self._instance.get_run_by_id(self._run_ids[-1])
+        run = self._instance.get_run_by_id(self._run_ids[-1]) if self._run_ids else None
+        for one in shared_ended(self._id, self._shared.append):
+            if not isinstance(one, StillRunning):
+                self._progress.note(one)
+                continue
+            self._left.append(one)
+            self._progress.warn(f"{SHARED}: {one.sentence}")
+            if run is not None:
+                report_still_running(self._instance, run, one, who=SHARED)
+        if self._shared and run is not None:
             self._progress.note(told_shared(self._instance, run, together(self._shared)))
 
     def register(self, values: Mapping[str, Sequence[str]]) -> None:
@@ -181,6 +191,7 @@ class _Launch:
             raise
         if worker.fault is not None:
             raise worker.fault
+        self._left += still_running(self._instance, run.run_id)
         ended = self._instance.get_run_by_id(run.run_id)
         known = {
             one.step for one in self._steps if one.partition == partition_key(planned.partition)
@@ -200,7 +211,7 @@ class _Launch:
         run = self._instance.get_run_by_id(run_id)
         if run is not None and run.status in _BEFORE_ITS_STEPS:
             return
-        self._progress.note("stopping: nothing will be left running")
+        self._progress.note("stopping: ending what was started")
         if run is not None and run.status is dg.DagsterRunStatus.STARTED:
             self._instance.report_run_canceling(run)
         self._stop.set()
@@ -222,11 +233,12 @@ class _Launch:
             digest=self._settings.digest,
             steps=tuple(self._steps),
             duration_s=duration_s,
-            virtual=self.clock() is not time.monotonic,
+            virtual=self._settings.virtual,
             shared=together(self._shared) if self._shared else None,
             run_ids=tuple(self._run_ids),
             dagster_home=str(self._home),
             error=None if told or ending is not Ending.failed else self._error,
+            left=tuple(self._left),
         )
 
     @contextmanager

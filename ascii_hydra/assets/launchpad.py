@@ -29,12 +29,16 @@ from ascii_hydra.engines import budget
 from ascii_hydra.engines.clock import Clock, SystemClock
 from ascii_hydra.engines.pyspark import LocalSparkClient
 from ascii_hydra.engines.step_costs import told_shared
+from ascii_hydra.engines.still_running import StillRunning
+from ascii_hydra.engines.still_running_events import report_still_running
 from ascii_hydra.rehearsal.own import rehearsed
 from ascii_hydra.step.choices import Engine, ExecutionMode
 
 if TYPE_CHECKING:
     from ascii_hydra.engines.cloud_client import CloudClient
 
+SHARED = "shared by the steps"
+"""Whose it is, where a step is named otherwise."""
 _SHARING = ("ascii_hydra.engines.emr.shared", "ascii_hydra.engines.databricks.pools")
 
 
@@ -121,8 +125,13 @@ class SparkPipesClient(ConfigurableResource):  # type: ignore[type-arg]
         if context.run_id is None or context.log is None:
             return
         bills: list[Bill] = []
-        for fault in shared_ended(context.run_id, bills.append):
-            context.log.error(fault)
+        for one in shared_ended(context.run_id, bills.append):
+            if not isinstance(one, StillRunning):
+                context.log.info(one)
+            elif context.instance is not None and context.run is not None:
+                report_still_running(context.instance, context.run, one, who=SHARED)
+            else:
+                context.log.error(f"{SHARED}: {one.sentence}")
         if bills and context.instance is not None:
             line = told_shared(context.instance, context.run, together(bills))
             context.log.info(line)
@@ -145,8 +154,9 @@ def client_type(engine: Engine) -> type[CloudClient[Any]]:
     raise UnknownEngineError(engine, "client of a cloud", (Engine.emr, Engine.databricks))
 
 
-def shared_ended(launch: str, billed: Callable[[Bill], None]) -> Iterator[str]:
-    """End what the steps of a launch have shared; yields what went wrong.
+def shared_ended(launch: str, billed: Callable[[Bill], None]) -> Iterator[StillRunning | str]:
+    """End what the steps of a launch have shared; yields what may still run though it was to end,
+    and a sentence on what was left to another process.
 
     Args:
         launch: names the launch: a command of the command line, or a run.

@@ -96,7 +96,7 @@ def followed(
             ending, error = Ending.succeeded, None
             if event.is_step_failure:
                 ending = Ending.canceled if stopped() else Ending.failed
-                error = None if stopped() else told_failure(event)
+                error = None if stopped() else told_failure(event, name, run_id)
             ended = replace(
                 not_started(settings, planned, name),
                 ending=ending,

@@ -121,6 +121,12 @@ class Settings:
     digest: str
     notices: tuple[str, ...]
 
+    @property
+    def virtual(self) -> bool:
+        """Durations are of a rehearsed cloud's time, which passes faster: a step runs there."""
+        in_a_cloud = any(one.engine.name is not Engine.pyspark for one in self.steps.values())
+        return in_a_cloud and self.config.endpoint.name is Endpoint.rehearsal
+
 
 def located(path: str) -> Path:
     """Where a path of the configuration points to: itself if absolute, else in the project's

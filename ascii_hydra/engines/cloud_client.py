@@ -56,6 +56,8 @@ class CloudClient(PipesClient, ABC, Generic[R]):
         clock: time in the cloud.
         stop: once set, running steps are cancelled and DagsterExecutionInterruptedError is raised.
         tell: takes a line for people at every change of a state.
+        warn: takes a line for people that they must not miss: what may be left running. By default
+            it is told as the others are.
         launch_id: names the runs that share what a launch lets them share; by default each run is
             on its own.
     """
@@ -66,11 +68,13 @@ class CloudClient(PipesClient, ABC, Generic[R]):
         clock: Clock | None = None,
         stop: threading.Event | None = None,
         tell: Callable[[str], None] = lambda _line: None,
+        warn: Callable[[str], None] | None = None,
         launch_id: str | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._stop = stop or threading.Event()
         self._tell = tell
+        self._warn = warn or tell
         self._launch_id = launch_id
 
     def run(  # type: ignore[override]

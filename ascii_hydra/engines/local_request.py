@@ -82,6 +82,12 @@ class LocalRequest:
         return f"{self.master}, {memory}" if cores is None else f"{cores[1]} cores, {memory} here"
 
     @property
+    def py_files(self) -> tuple[str, ...]:
+        """Paths of the user's further Python files, as the arguments name them."""
+        words = zip(self.arguments, self.arguments[1:], strict=False)
+        return tuple(path for option, path in words if option == "--py-file")
+
+    @property
     def on_this_machine(self) -> bool:
         """Driver and tasks all run here, so that the loopback address is enough."""
         return is_loopback(self.master)

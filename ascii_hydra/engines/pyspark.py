@@ -23,7 +23,7 @@ from dagster import (
     open_pipes_session,
 )
 from dagster._core.pipes.client import PipesClientCompletedInvocation
-from dagster_pipes import PipesExtras
+from dagster_pipes import PipesException, PipesExtras
 
 from ascii_hydra.costs.usage import Usage
 from ascii_hydra.engines import output_lock, s3_jars, spark_jvm
@@ -40,8 +40,17 @@ from ascii_hydra.engines.pipes_run import (
     reported_exception,
 )
 from ascii_hydra.engines.process_tree import ProcessTree
+from ascii_hydra.engines.script_frame import script_frame
 from ascii_hydra.engines.spark_launch import Installation, SparkMissingError, step_environment
 from ascii_hydra.engines.step_costs import StepCosts
+from ascii_hydra.engines.step_failure import (
+    CAUSED_BY,
+    FAILED_AT,
+    LOGS,
+    OUTPUT_TAIL,
+    captured_logs,
+    java_cause,
+)
 from ascii_hydra.engines.step_output import Sink, StepOutput, to_own_output
 from ascii_hydra.engines.step_verdict import Evidence, cause, ending
 from ascii_hydra.step.choices import Engine
@@ -51,6 +60,7 @@ __all__ = ["LocalRequest", "LocalSparkClient", "local_conf"]
 _TICK_S = 0.1  # how soon a stop or a fault is noticed; the end of the step is noticed at once
 _JVM_EXIT_S = 5.0  # a JVM that belongs to the step tidies up when the step has ended
 _ORPHAN_GRACE_S = "1"  # per rung, once nobody is left to wait for the step
+_OUTPUT_LINES = 10  # of its own output, told with a failure
 
 
 class LocalSparkClient(PipesClient):
@@ -149,7 +159,12 @@ class LocalSparkClient(PipesClient):
             costs.add(Usage(Engine.pyspark, "", run_s=run_s, wasted=sentence is not None))
             costly = costs.metadata()
         if sentence is not None:
-            metadata = {**_metadata(request, evidence, output.files), **costly}
+            exception = reader.report.exception
+            metadata = {
+                **_metadata(request, evidence, output.files or captured_logs(context)),
+                **_place(request, sentence, exception, output),
+                **costly,
+            }
             raise Failure(sentence, metadata=metadata) from None
         return completed(context, session, reader.report, costly)
 
@@ -284,15 +299,33 @@ def _only_launch(settings: Mapping[str, str]) -> dict[str, str]:
     return {name: settings[name] for name in names}
 
 
+def _place(
+    request: LocalRequest, sentence: str, exception: PipesException | None, output: StepOutput
+) -> Handle:
+    """Where in the user's code it has failed, and what it said before."""
+    told: Handle = {}
+    frame = script_frame(exception, output.tail("stderr"), request.script, request.py_files)
+    if frame is not None:
+        told[FAILED_AT] = MetadataValue.text(str(frame))
+    java = None if exception is None else java_cause(exception["message"] or "")
+    if java is not None and java not in sentence:
+        told[CAUSED_BY] = MetadataValue.text(java)
+    script = None if exception is None else request.script
+    lines = output.own_tail(_OUTPUT_LINES, traceback_of=script)
+    if lines:
+        told[OUTPUT_TAIL] = MetadataValue.text("\n".join(lines))
+    return told
+
+
 def _metadata(request: LocalRequest, seen: Evidence, files: Sequence[str]) -> Handle:
     settings = [
         word for k, v in request.spark_conf.items() for word in ("--spark-conf", f"{k}={v}")
     ]
     command = shlex.join([sys.executable, request.script, *request.arguments, *settings])
-    logs = ", ".join(files) or "stdout and stderr of this run's step"
+    logs = "\n".join(files) or "stdout and stderr of this run's step"
     return {
         "exit": MetadataValue.text(ending(seen.exit_code)),
         "command": MetadataValue.text(command),
         "stderr_tail": MetadataValue.text("\n".join(seen.stderr) or "(nothing)"),
-        "logs": MetadataValue.text(logs),
+        LOGS: MetadataValue.text(logs),
     }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import selectors
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
@@ -16,9 +17,18 @@ Sink = Callable[[str, str], None]
 """Takes "stdout" or "stderr", and one line without its end."""
 
 TAIL_LINES = 40
+_OWN_LINES = 200
+_OWN_LINE_LIMIT = 400
 _LINE_LIMIT_BYTES = 16_384  # a longer line is passed on in pieces: nothing waits for a newline
 _TAIL_LINE_LIMIT = 2_000
 _TICK_S = 0.05
+# Of a Java stack trace, as Python prints it with the exception: `\tat a.b(C.java:1)`.
+_JAVA_FRAME = re.compile(r"^\s+(?:at [\w.$/<>]+\(|\.\.\. \d+ (?:more|common))")
+# PySpark logs what it raises, too.
+_RAISED_TOO = '"logger": "DataFrameQueryContextLogger"'
+_TRACEBACK = "Traceback (most recent call last):"
+# Between the tracebacks of exceptions that belong together.
+_CHAINED = ("During handling of the above", "The above exception was the direct")
 # Java says this about every Spark driver; it can be neither helped nor turned off.
 _NOISE = {"WARNING: Using incubator modules: jdk.incubator.vector"}
 
@@ -44,6 +54,7 @@ class StepOutput:
         self._tails: dict[str, deque[str]] = {
             stream: deque(maxlen=TAIL_LINES) for stream in ("stdout", "stderr")
         }
+        self._own: deque[str] = deque(maxlen=_OWN_LINES)
         self._rest = {"stdout": b"", "stderr": b"", "jvm": b""}
         self._files: dict[str, IO[bytes]] = {}
         self._finishing = threading.Event()
@@ -63,6 +74,20 @@ class StepOutput:
     def tail(self, stream: str) -> tuple[str, ...]:
         """The last lines of `stdout` or `stderr`."""
         return tuple(self._tails[stream])
+
+    def own_tail(self, lines: int, *, traceback_of: str | None) -> tuple[str, ...]:
+        """The last lines of both streams as the step itself has written them, without the JVM's
+        log and without the frames of Java's stack traces.
+
+        Args:
+            lines: how many at most.
+            traceback_of: the script whose last traceback is left out, with what follows it; None
+                to leave out none.
+        """
+        own = list(self._own)
+        if traceback_of is not None:
+            own = own[: _traceback_start(own, traceback_of)]
+        return tuple(one[:_OWN_LINE_LIMIT] for one in own if one.strip())[-lines:]
 
     def read(self, stdout: IO[bytes], stderr: IO[bytes], jvm_log: int | None = None) -> None:
         """Start reading.
@@ -141,11 +166,29 @@ class StepOutput:
             return
         stream = _stream(source)
         self._tails[stream].append(line[:_TAIL_LINE_LIMIT])
+        if source != "jvm" and not _JAVA_FRAME.match(line) and _RAISED_TOO not in line:
+            self._own.append(line[:_TAIL_LINE_LIMIT])
         if self.fault is None:
             try:
                 self._sink(stream, line)
             except BaseException as fault:  # noqa: BLE001 - raised again where the step is waited for
                 self.fault = fault
+
+
+def _traceback_start(lines: Sequence[str], script: str) -> int:
+    """Where the last traceback of a script begins, with those of the exceptions that led to it.
+    (Those of Spark's Python workers, which its last line may hold, begin elsewhere.)"""
+    start = len(lines)
+    for number in reversed(range(len(lines) - 1)):
+        below = lines[number + 1]
+        first = below.startswith(f'  File "{script}", ') and below.endswith(", in <module>")
+        chained = start < len(lines) and below.startswith('  File "')
+        if lines[number] == _TRACEBACK and (first or chained):
+            start = number
+            before = [one for one in lines[:number] if one.strip()]
+            if not before or not before[-1].startswith(_CHAINED):
+                break
+    return start
 
 
 def _stream(source: str) -> str:

@@ -222,6 +222,7 @@ class ComparedRow:
             "not_told_apart_from": list(self.alike),
             "usd_per_hour_saved": self.standing and self.standing.usd_per_hour_saved,
             "error": self.reason,
+            "left": "; ".join(left.sentence for left in one.left),
         }
 
 

@@ -17,8 +17,14 @@ from ascii_hydra.engines.wording import exception_words
 from ascii_hydra.outcome import Ending
 from ascii_hydra.report.break_even import break_evens
 from ascii_hydra.report.compared_rows import ComparedRow, compared_rows, lacking
-from ascii_hydra.report.comparison_table import LEFT, overrides_text, remarks, table_columns
-from ascii_hydra.report.progress import nearby, wide_console
+from ascii_hydra.report.comparison_table import (
+    LEFT,
+    left_remarks,
+    overrides_text,
+    remarks,
+    table_columns,
+)
+from ascii_hydra.report.progress import nearby, show_left, wide_console
 from ascii_hydra.report.sweep_folder import swept_rows
 
 _STYLES = {
@@ -63,6 +69,7 @@ def compared(folder: Path, console: Console | None = None) -> bool:
     console.print(
         f"Written to {nearby(str(written[0]))}, {kinds}{more}", highlight=False, soft_wrap=True
     )
+    show_left(console, {f"#{one.number}": one.outcome.left for one in rows})
     return all(one.went_well for one in rows)
 
 
@@ -179,5 +186,6 @@ def markdown(rows: Sequence[ComparedRow], columns: Mapping[str, Sequence[str]]) 
         if (what := lacking([row]).get(row.number)) is not None and "cost" in cells:
             cells["cost"] += f", lacking {what}"
         lines.append(f"| {' | '.join(one.replace('|', _BAR) for one in cells.values())} |")
-    listed = [f"- {one.replace('|', _BAR)}" for one in remarks(rows)]
+    told = (*remarks(rows), *left_remarks(rows))
+    listed = [f"- {one.replace('|', _BAR)}" for one in told]
     return "\n".join([*lines, *(["", *listed] if listed else [])]) + "\n"

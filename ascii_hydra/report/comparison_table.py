@@ -83,6 +83,11 @@ def remarks(rows: Sequence[ComparedRow]) -> Iterator[str]:
     yield from notes(rows)
 
 
+def left_remarks(rows: Sequence[ComparedRow]) -> Iterator[str]:
+    """What may still run and cost money, of each row."""
+    return (f"#{one.number}: {left.sentence}" for one in rows for left in one.outcome.left)
+
+
 def overrides_text(row: ComparedRow, own: Sequence[str] = ()) -> str:
     """The overrides by which a row differs, in a readable length.
 

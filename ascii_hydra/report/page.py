@@ -13,7 +13,13 @@ from ascii_hydra.costs.frontier import Place
 from ascii_hydra.engines.wording import money, money_of, part_of
 from ascii_hydra.outcome import Ending, Outcome
 from ascii_hydra.report.compared_rows import ComparedRow
-from ascii_hydra.report.comparison_table import LEFT, cost_text, overrides_text, remarks
+from ascii_hydra.report.comparison_table import (
+    LEFT,
+    cost_text,
+    left_remarks,
+    overrides_text,
+    remarks,
+)
 from ascii_hydra.report.progress import nearby
 
 _TEMPLATE = "comparison.html.jinja"
@@ -81,7 +87,7 @@ def page(
             }
             for index, one in enumerate(rows)
         ],
-        remarks=list(remarks(rows)),
+        remarks=[*remarks(rows), *left_remarks(rows)],
         drawing=drawing,
         undrawn=undrawn or "No row has both a cost and a duration to be compared by.",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from ascii_hydra.costs.bill import Bill, Part, together
+from ascii_hydra.engines.still_running import StillRunning
 from ascii_hydra.engines.wording import marked, money, money_of, part_of, wasted_of
 from ascii_hydra.outcome import Ending, Outcome, StepOutcome
 
@@ -27,7 +28,7 @@ _COLOURS = {
     Ending.not_started: "dim",
     Ending.planned: "cyan",
 }
-_ERROR_LINES = 12
+_ERROR_LINES = 18
 _NARROW = 110
 
 
@@ -112,6 +113,13 @@ class Progress:
         """Something that concerns the whole run."""
         self._note = text
         self._plain(text)
+
+    def warn(self, text: str) -> None:
+        """Something that nobody must miss: it stays on the terminal."""
+        self._plain(text)
+        if self._live is not None:
+            with suppress(OSError):  # the terminal may have been closed
+                self._live.console.print(text, style="bold red", markup=False, soft_wrap=True)
 
     def _plain(self, line: str) -> None:
         if self._live is None:
@@ -221,17 +229,42 @@ def show(outcome: Outcome, console: Console | None = None) -> None:
     if outcome.steps:
         total = _seconds(outcome.duration_s or 0.0)
         whose = " of the rehearsed cloud's time" if outcome.virtual else ""
-        console.print(f"\n{outcome.ending.value} in {total}{whose}", highlight=False)
+        ended = outcome.ending is Ending.canceled and not outcome.left
+        known = "; all that was started has ended" if ended else ""
+        console.print(f"\n{outcome.ending.value} in {total}{whose}{known}", highlight=False)
         for line in cost_lines(outcome):
             console.print(line, markup=False, highlight=False, soft_wrap=not console.is_terminal)
         if outcome.over_budget is not None:
             _print_whole(console, outcome.over_budget)
         console.print("history: make start", highlight=False)
+    show_left(console, {"": outcome.left})
+
+
+def show_left(console: Console, left: Mapping[str, Sequence[StillRunning]]) -> None:
+    """What may still run and cost money: the last lines of a report, or none.
+
+    Args:
+        console: where they are printed.
+        left: by the name of the row that has left it; empty where there is one run alone.
+    """
+    if not any(left.values()):
+        return
+    console.print("\n[bold red]MAY STILL BE RUNNING AND COST MONEY[/bold red]")
+    for name, each in left.items():
+        for one in each:
+            _print_whole(console, f"{name}{' ' if name else ''}{one.resource}: {one.reason}")
+            # In one piece, so that it can be copied.
+            console.print(f"  {one.command}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_whole(console: Console, text: str) -> None:
-    # Words are kept together on a terminal; what is piped has its lines as they are.
-    console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+    """Print a text whose words are kept together on a terminal; a line with a word that is longer
+    than the terminal is wide, a path or a command, is left as it is, so that it can be copied. So
+    is all that is piped."""
+    for line in text.split("\n"):
+        longest = max((len(word) for word in line.split()), default=0)
+        whole = not console.is_terminal or longest >= console.width
+        console.print(line, markup=False, highlight=False, soft_wrap=whole)
 
 
 def _shortened(text: str) -> str:

@@ -100,7 +100,9 @@ def taken_over(earlier: Iterable[SweptRow], settings: Settings) -> Outcome | Non
         if one.outcome.digest != settings.digest or not settled.is_file():
             continue
         if _costly(OmegaConf.load(settled)) == wanted:
-            return replace(one.outcome, resumed_from=one.outcome.resumed_from or str(one.folder))
+            # What it may have left running was told by its own sweep, and may have ended since.
+            origin = one.outcome.resumed_from or str(one.folder)
+            return replace(one.outcome, resumed_from=origin, left=())
     return None
 
 

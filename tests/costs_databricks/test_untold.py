@@ -194,7 +194,7 @@ def test_instances_of_a_pool_that_could_not_be_deleted_wait_until_they_are_idle_
     (pool,) = cloud.api.pools()
     bills = []
     (told,) = close_shared("kept", bills.append)
-    assert "could not be deleted" in told
+    assert "could not be deleted" in told.reason
     cloud.behave()
     body = {"instance_pool_id": pool["instance_pool_id"]}
     cloud.api.call("POST", "/api/2.0/instance-pools/delete", body=body)

@@ -90,7 +90,8 @@ def test_a_pool_that_cannot_be_deleted_is_told(bench, cloud):
     bench.run(pooled(bench, "stuck"), bench.client(launch_id="stuck"))
     (pool,) = cloud.api.pools()
     (told,) = close_shared("stuck")
-    assert f"databricks instance-pools delete {pool['instance_pool_id']}" in told
+    assert told.command == f"databricks instance-pools delete {pool['instance_pool_id']}"
+    assert "given back after" in told.reason
     cloud.api.call(
         "POST",
         "/api/2.0/instance-pools/delete",

@@ -144,7 +144,7 @@ def test_a_retry_goes_on_with_the_run_that_is_there(bench, cloud):
     job, again = left_running(bench, request), job_of(bench)
     assert again.adopt(TOKEN, request) == f"{ROOT}/pipes/lasting/1"
     assert (again.run_id, again.adopted) == (job.run_id, True)
-    assert again.end() is None
+    assert again.end() == ()
     assert cloud.result("tests/lasting") == ["CANCELED"]
     assert job_of(bench).adopt(TOKEN, request) is None
 
@@ -173,8 +173,8 @@ def test_a_run_that_nobody_can_look_at_is_cancelled_all_the_same(bench, cloud):
     cloud.behave(provisioning_seconds=36_000, speed=100)
     job = left_running(bench, bench.request("unseen"))
     cloud.behave(fault("get", "refused", times=9_999), provisioning_seconds=36_000)
-    left = job.end()
-    assert left.what == f"run {job.run_id}"
+    (left,) = job.end()
+    assert left.resource == f"run {job.run_id}"
     assert cloud.calls("cancel") == 1
     cloud.behave()
     until(lambda: cloud.result("tests/unseen") == ["CANCELED"])
@@ -205,7 +205,7 @@ def test_an_answer_that_names_no_run_is_no_clear_answer(bench, cloud):
         job.submit(filled(bench.request("nameless")), "nameless-1")
         (made,) = cloud.runs("tests/nameless")
         assert job.run_id == made["run_id"]
-        assert job.end() is None
+        assert job.end() == ()
     assert cloud.calls("submit") == 5
 
 
@@ -225,7 +225,7 @@ def test_a_run_that_an_unclear_call_makes_late_is_ended_too(bench, cloud):
     cloud.api.submitted(request.submit)  # what a call comes to after all
     cloud.behave(provisioning_seconds=36_000, speed=100)
     thread.join(30)
-    assert ended == [None]
+    assert ended == [()]
     assert cloud.result("tests/late") == ["CANCELED"]
 
 
@@ -261,7 +261,7 @@ def test_another_runs_job_cluster_is_no_existing_cluster(bench, cloud):
     cluster_id = cloud.api.run(job.run_id)["tasks"][0]["cluster_instance"]["cluster_id"]
     with pytest.raises(UnusableClusterError, match="another run's job cluster"):
         job_of(bench).check(cluster_id, RUNTIME)
-    assert job.end() is None
+    assert job.end() == ()
 
 
 def test_an_existing_cluster_that_nobody_would_end_is_not_started(bench, cloud, host):

@@ -230,7 +230,7 @@ def test_a_retry_finds_its_step_on_an_existing_cluster(bench, cloud, host):
     job, again = left_running(bench, request), job_of(bench)
     assert again.adopt(TOKEN, request) == f"{ROOT}/pipes/guest"
     assert (again.cluster_id, again.step_id, again.own) == (host, job.step_id, False)
-    assert again.end() is None
+    assert again.end() == ()
     assert [one["Status"]["State"] for one in cloud.steps(host)] == ["CANCELLED"]
     assert job_of(bench).adopt(TOKEN, request) is None
 
@@ -297,7 +297,7 @@ def test_a_cluster_that_an_unclear_call_makes_late_is_ended_too(bench, cloud):
     cloud.emr.run_job_flow(**request.run_job_flow)  # what the failed call comes to after all
     cloud.behave(provisioning_seconds=36_000, speed=100)
     thread.join(30)
-    assert ended == [None]
+    assert ended == [()]
     assert cloud.alive() == []
     assert len(cloud.clusters("tests/twice")) == 2
 
@@ -324,7 +324,7 @@ def test_a_step_that_an_unclear_call_adds_late_is_cancelled(bench, cloud, host):
     with pytest.raises(UnclearError):
         job.submit(request)
     cloud.emr.add_job_flow_steps(JobFlowId=host, Steps=[request.step_config])
-    assert job.end() is None
+    assert job.end() == ()
     assert [one["Status"]["State"] for one in cloud.steps(host)] == ["CANCELLED"]
     assert cloud.keys("pipes/guest/stop") != []  # no other step has this folder
 

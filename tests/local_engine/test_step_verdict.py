@@ -7,6 +7,8 @@ import json
 import pytest
 
 from ascii_hydra.engines.local_request import LocalRequest, local_conf
+from ascii_hydra.engines.script_frame import script_frame
+from ascii_hydra.engines.step_failure import java_cause
 from ascii_hydra.engines.step_verdict import Evidence, cause
 
 PYTHON_ERROR = """An exception was thrown from the Python worker:
@@ -100,3 +102,55 @@ def test_settings_that_a_jvm_keeps_are_told_apart():
         "spark.jars",
         "spark.driver.extraJavaOptions",
     }
+
+
+def reported(message, *stack):
+    return {"name": "E", "message": message, "stack": list(stack), "cause": None, "context": None}
+
+
+DRIVER = (
+    '  File "/p/steps/s.py", line 9, in execute_business_logic\n    rows.collect()\n    ^^^^^\n'
+)
+SPARK = '  File "/v/site-packages/pyspark/sql/dataframe.py", line 5, in collect\n    return\n'
+WORKER = PYTHON_ERROR.replace("step.py", "/p/steps/s.py")
+LIBRARY = '  File "/tmp/spark-1/userFiles-2/rivers.py", line 4, in named\n    raise KeyError\n'
+BESIDE = '  File "/p/steps/lib/near.py", line 2, in near\n'
+INSTALLED = '  File "/p/steps/.venv/lib/python3.11/site-packages/x.py", line 3, in x\n'
+SYNTAX = ('  File "/p/steps/s.py", line 3', "    if True", "           ^", "SyntaxError: e")
+
+
+@pytest.mark.parametrize(
+    ("exception", "stderr", "where"),
+    [
+        (
+            reported("E: e", DRIVER, SPARK),
+            (),
+            "/p/steps/s.py:9, in execute_business_logic: rows.collect()",
+        ),
+        # What a Python worker has raised was raised there.
+        (
+            reported(WORKER, DRIVER, SPARK),
+            (),
+            '/p/steps/s.py:6, in parsed: raise ValueError("no such row")',
+        ),
+        # A file of py_files is imported from where Spark has put it.
+        (
+            reported("E: e", DRIVER, LIBRARY, SPARK),
+            (),
+            "/tmp/spark-1/userFiles-2/rivers.py:4, in named: raise KeyError",
+        ),
+        (reported("E: e", DRIVER, BESIDE, INSTALLED), (), "/p/steps/lib/near.py:2, in near"),
+        (None, SYNTAX, "/p/steps/s.py:3: if True"),
+        (None, ("no traceback",), None),
+        (reported("E: e", SPARK), SYNTAX, None),
+    ],
+)
+def test_the_line_of_the_users_own_code(exception, stderr, where):
+    frame = script_frame(exception, stderr, "/p/steps/s.py", ("/p/lib/rivers.py",))
+    assert (None if frame is None else str(frame)) == where
+
+
+def test_the_innermost_java_cause():
+    said = JAVA_ERROR + "\nCaused by: a.B: first\n\tat y\nCaused by: c.D: last\n\tat z"
+    assert java_cause(said) == "c.D: last"
+    assert java_cause(JAVA_ERROR) is None

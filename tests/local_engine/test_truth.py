@@ -125,6 +125,39 @@ def test_a_failure_shows_exit_code_command_tail_and_where_the_logs_are(bench, tm
     assert (logs / "failing.stderr.log").read_text().splitlines()[0] == "line 0"
 
 
+def test_a_failure_shows_where_it_was_and_what_was_said_before(bench):
+    """Nor is a traceback that the step has only logged taken for its last, or one that the
+    exception's message holds."""
+    ended = bench.run(
+        bench.pipes(
+            "spoken",
+            """
+            import traceback
+            def fails():
+                worker = "Traceback (most recent call last):"
+                raise ValueError("w\\n\\tat a.b.C(D.java:1)\\n" + worker + "\\n")
+            def parses():
+                try:
+                    int("x")
+                except ValueError:
+                    traceback.print_exc()
+            with opened():
+                parses()
+                print("going on", file=sys.stderr)
+                try:
+                    fails()
+                except ValueError as fault:
+                    raise KeyError("text") from fault
+            """,
+        )
+    )
+    assert ended.cause == "spoken raised KeyError: 'text'"
+    assert ended.evidence["failed_at"].endswith(', in <module>: raise KeyError("text") from fault')
+    lines = ended.evidence["output_tail"].splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-2:] == ["ValueError: invalid literal for int() with base 10: 'x'", "going on"]
+
+
 def test_a_kill_is_explained(bench):
     ended = bench.run(bench.pipes("victim", "os.kill(os.getpid(), signal.SIGKILL)"))
     assert "killed by SIGKILL, most often by the system for want of memory" in ended.cause

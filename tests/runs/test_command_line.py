@@ -150,6 +150,9 @@ def test_a_step_that_fails(command_line: CommandLine, tmp_path: Path, shared_hom
     assert "no such river" in ended.stdout
     told = ended.stdout + ended.stderr
     assert "dagster/_core" not in told
+    work = "raise ValueError('no such river')"
+    assert f"at: made_by_a_test.py:6, in execute_business_logic: {work}" in ended.stdout
+    assert "last lines of its output:\n  printed by the step\nlog: " in ended.stdout
     outcome = outcome_in(tmp_path)
     assert outcome.ending is Ending.failed
     assert [step.ending for step in outcome.steps] == [Ending.failed, Ending.not_started]
@@ -234,7 +237,8 @@ def test_on_a_terminal_states_are_live_and_ctrl_c_is_heard(
     text = seen.decode(errors="replace")
     assert "running" in text
     assert "waiting" in text
-    assert "stopping: nothing will be left running" in text
+    assert "stopping: ending what was started" in text
+    assert "all that was started has ended" in text.rpartition("canceled in")[2]
     final = text.rpartition("output")[2]
     assert "succeeded" in final
     assert "canceled" in final

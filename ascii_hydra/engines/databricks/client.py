@@ -19,7 +19,7 @@ from dagster_pipes import PipesExtras
 from ascii_hydra.engines.cloud_client import CloudClient, folder_session
 from ascii_hydra.engines.databricks.api import Databricks
 from ascii_hydra.engines.databricks.databricks_request import DatabricksRequest
-from ascii_hydra.engines.databricks.ending import Left
+from ascii_hydra.engines.databricks.ending import run_left
 from ascii_hydra.engines.databricks.explain import (
     Evidence,
     call_advice,
@@ -27,7 +27,7 @@ from ascii_hydra.engines.databricks.explain import (
     is_in_vain,
     may_pass,
 )
-from ascii_hydra.engines.databricks.job import Job
+from ascii_hydra.engines.databricks.job import Job, LeftoverError
 from ascii_hydra.engines.databricks.pools import pool_ids
 from ascii_hydra.engines.databricks.run_costs import RunCosts
 from ascii_hydra.engines.databricks.states import (
@@ -56,7 +56,10 @@ from ascii_hydra.engines.pipes_run import (
     reported_exception,
 )
 from ascii_hydra.engines.step_costs import StepCosts
+from ascii_hydra.engines.still_running import StillRunning, write_may_go_on
+from ascii_hydra.engines.still_running_events import Leftovers
 from ascii_hydra.engines.store import Store
+from ascii_hydra.engines.wording import exception_words
 from ascii_hydra.engines.workspace_store import WorkspaceStore
 from ascii_hydra.step.choices import Engine
 
@@ -78,7 +81,7 @@ class DatabricksClient(CloudClient[DatabricksRequest]):
         stop: threading.Event,
     ) -> PipesClientCompletedInvocation:
         api = Databricks(request.workspace, self._clock, stop, context.log.warning)
-        return _Run(context, request, api, launch, self._tell).invocation(extras)
+        return _Run(context, request, api, launch, self._tell, self._warn).invocation(extras)
 
 
 class _Run:
@@ -91,14 +94,16 @@ class _Run:
         api: Databricks,
         launch: str,
         tell: Callable[[str], None],
+        warn: Callable[[str], None],
     ) -> None:
         self._context = context
         self._request = request
         self._api = api
         self._tell = tell
+        self._left = Leftovers(context, request.step, warn)
         self._identity = identity_of(context, launch)
         self._store = _store(request, api)
-        self._job = Job(api, self._store, self._say)
+        self._job = Job(api, self._store, self._say, self._left.report)
         self._costs = StepCosts(
             context, request.costing, request.step, Engine.databricks, self._say
         )
@@ -118,6 +123,9 @@ class _Run:
         with dagsters_faults(self._request.step, self._costly_handle):
             try:
                 return self._invocation(extras)
+            except LeftoverError as leftover:
+                self._left.report(leftover.left)
+                raise
             except DATABRICKS_FAULTS as raised:
                 fault = fault_of(raised)
                 if self._api.stop.is_set() and fault.transient:
@@ -130,7 +138,7 @@ class _Run:
 
     def _costly_handle(self) -> Handle:
         found = {} if self._job.run_id is None else self._handle()
-        return {**found, **self._costs.metadata()}
+        return {**found, **self._left.metadata(), **self._costs.metadata()}
 
     def _invocation(self, extras: PipesExtras | None) -> PipesClientCompletedInvocation:
         request, uri = self._request, None
@@ -233,14 +241,10 @@ class _Run:
             )
             left = job.leave(look.run) if own is None else job.end()
         except BaseException as raised:
-            left = job.end()
-            if (left is not None and left.writes) or isinstance(raised, UnclearError):
-                injector.end_unseen()
-            self._lament(left)
+            unclear = (raised.left,) if isinstance(raised, UnclearError) else ()
+            self._lament((*unclear, *self._ended_late()), injector)
             raise
-        if left is not None and left.writes:
-            injector.end_unseen()
-        self._lament(left)
+        self._lament(left, injector)
         run = look.run if job.last is None else job.last
         if own is not None and state_of(run).result is Result.success:
             own = None  # it had ended before it could be cancelled
@@ -304,12 +308,21 @@ class _Run:
         line = f"{self._request.step} is run {self._job.run_id} of Databricks{where}"
         announce(self._context, line, self._handle())
 
-    def _lament(self, left: Left | None) -> None:
-        if left is not None:
-            self._context.log.error(
-                f"{self._request.step}: {left.what} may still be running and cost money"
-                f" ({left.why}). End it: {left.command}"
-            )
+    def _ended_late(self) -> tuple[StillRunning, ...]:
+        """End it after a fault; what may still run. Whatever keeps us from ending it is told."""
+        try:
+            return self._job.end()
+        except Exception as fault:
+            if self._job.run_id is not None:
+                why = exception_words(type(fault).__name__, str(fault))
+                self._left.report(run_left(self._job.run_id, why))
+            raise
+
+    def _lament(self, left: tuple[StillRunning, ...], injector: FolderContextInjector) -> None:
+        if write_may_go_on(left):
+            injector.end_unseen()
+        for one in left:
+            self._left.report(one)
 
     def _handle(self) -> Handle:
         """Where to find it: to be shown whether it succeeds or fails."""

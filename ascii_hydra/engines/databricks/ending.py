@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from databricks.sdk.errors import NotFound
@@ -11,6 +10,7 @@ from databricks.sdk.errors import NotFound
 from ascii_hydra.engines.databricks.api import Databricks
 from ascii_hydra.engines.databricks.states import Stage, cluster_id_of, state_of, task_of
 from ascii_hydra.engines.databricks_errors import DATABRICKS_FAULTS, fault_of
+from ascii_hydra.engines.still_running import StillRunning
 
 _CALL_PATIENCE_S = 120.0
 # Databricks cancels "asynchronously": a cluster that is starting takes its time.
@@ -20,27 +20,10 @@ _PAUSE_S = 0.5
 _LEAVING = {"TERMINATING", "TERMINATED", "ERROR"}
 
 
-@dataclass(frozen=True)
-class Left:
-    """What may be there still, and cost money.
-
-    Attributes:
-        what: for people: `run 7`.
-        why: nobody has seen it end: a clause.
-        command: of Databricks' command line: what ends it.
-        writes: it may still write: it is a run, not a cluster whose run has ended.
-    """
-
-    what: str
-    why: str
-    command: str
-    writes: bool = True
-
-
 def cancelled_run(
     api: Databricks, run_id: int, see: Callable[[Mapping[str, Any]], None] = lambda _run: None
-) -> Left | None:
-    """Cancel a run and see it end, and its job cluster leave; what may be left, or None.
+) -> StillRunning | None:
+    """Cancel a run and see it end, and its job cluster leave; what may still run, or None.
 
     Args:
         api: where; its stop does not matter.
@@ -66,13 +49,18 @@ def cancelled_run(
     except DATABRICKS_FAULTS as raised:
         why = why or fault_of(raised).words
     if why is not None:
-        return Left(f"run {run_id}", why, f"databricks jobs cancel-run {run_id}")
+        return run_left(run_id, why)
     return left_cluster(api, seen[-1])
 
 
-def left_cluster(api: Databricks, run: Mapping[str, Any]) -> Left | None:
+def run_left(run_id: int, why: str) -> StillRunning:
+    """A run that could not be ended."""
+    return StillRunning(f"run {run_id}", why, f"databricks jobs cancel-run {run_id}")
+
+
+def left_cluster(api: Databricks, run: Mapping[str, Any]) -> StillRunning | None:
     """Once a run has ended: see its job cluster leave, as it does by itself, else terminate it;
-    what may be left, or None.
+    what may still run, or None.
 
     Args:
         api: where; its stop does not matter.
@@ -112,7 +100,7 @@ def left_cluster(api: Databricks, run: Mapping[str, Any]) -> Left | None:
     if why is None:
         return None
     what = f"cluster {cluster_id} of run {run.get('run_id')}, which has ended,"
-    return Left(what, why, f"databricks clusters delete {cluster_id}", writes=False)
+    return StillRunning(what, why, f"databricks clusters delete {cluster_id}", may_write=False)
 
 
 def _refused(out: Databricks, run_id: int) -> str | None:

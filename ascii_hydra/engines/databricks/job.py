@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ascii_hydra.engines.databricks.api import Databricks
 from ascii_hydra.engines.databricks.databricks_request import DatabricksRequest
-from ascii_hydra.engines.databricks.ending import Left, cancelled_run, left_cluster
+from ascii_hydra.engines.databricks.ending import cancelled_run, left_cluster
 from ascii_hydra.engines.databricks.parameters import config_of, own_work, pipes_uri
 from ascii_hydra.engines.databricks.states import Stage, task_of, work_of
 from ascii_hydra.engines.databricks.submission import (
-    ACTIVE_RUNS,
     LOOKS_S,
     living,
+    perhaps_a_run,
     runs_made,
     submitted_run,
 )
 from ascii_hydra.engines.databricks_errors import DATABRICKS_FAULTS, fault_of
 from ascii_hydra.engines.pipes_folder import FolderError, PipesFolder
 from ascii_hydra.engines.pipes_run import StepError
+from ascii_hydra.engines.still_running import StillRunning, write_may_go_on
 from ascii_hydra.engines.store import Store
 
 _USABLE = {"RUNNING", "RESIZING", "PENDING", "RESTARTING", "TERMINATED", "TERMINATING"}
@@ -34,7 +35,16 @@ class UnusableClusterError(StepError):
 
 
 class LeftoverError(StepError):
-    """What an earlier attempt has left cannot be ended."""
+    """What an earlier attempt has left cannot be ended.
+
+    Args:
+        text: see StepError.
+        left: what it has left.
+    """
+
+    def __init__(self, text: str, left: StillRunning) -> None:
+        super().__init__(text)
+        self.left = left
 
 
 class Job:
@@ -44,27 +54,35 @@ class Job:
         api: where.
         store: where Pipes messages are.
         say: is told what happens.
+        report: is told what may still run of an earlier attempt, though it hinders no other.
 
     Attributes:
         run_id: None as long as nothing has been submitted.
         adopted: an earlier attempt has submitted it.
         last: what runs/get has said of it while it was ended; None if it has said nothing.
         doubles: ids of the runs that this submission has made besides.
-        left: what may be there still, though it was to end; None if nothing is.
+        left: what may still run, though it was to end.
         earlier: ids of runs that an earlier attempt had left, which were ended.
     """
 
-    def __init__(self, api: Databricks, store: Store, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        api: Databricks,
+        store: Store,
+        say: Callable[[str], None],
+        report: Callable[[StillRunning], None] = lambda _left: None,
+    ) -> None:
         self.run_id: int | None = None
         self.adopted = False
         self._submitted = api.clock.reading()
         self.last: Mapping[str, Any] | None = None
         self.doubles: list[int] = []
-        self.left: Left | None = None
+        self.left: tuple[StillRunning, ...] = ()
         self.earlier: list[int] = []
         self._api = api
         self._store = store
         self._say = say
+        self._report = report
         self._body: Mapping[str, Any] | None = None
         self._doubted = False
 
@@ -165,31 +183,29 @@ class Job:
             StoppedError, UnclearError: see there.
             What a call raises: Databricks refused it, or was not to be reached.
         """
-        self.run_id = self.last = self.left = None
+        self.run_id = self.last = None
+        self.left = ()
         self.doubles = []
         self._submitted = self._api.clock.reading()
         self._doubted = False
         self._body = {**request.submit, "idempotency_token": attempt}
         self.run_id = submitted_run(self._api, self._body, self._found, self._doubt)
 
-    def end(self) -> Left | None:
-        """End it, whatever it does, and see it end; what may be left, or None."""
+    def end(self) -> tuple[StillRunning, ...]:
+        """End it, whatever it does, and see it end; what may still run."""
         left = None
         if self.run_id is not None:
             left = cancelled_run(self._api, self.run_id, self._see)
-        # A run that is left is told of first: a cluster ends some time.
-        doubles = self._end_doubles()
-        self.left = doubles if left is None or (doubles and not left.writes) else left
+        self.left = _known((left, *self._end_doubles()))
         return self.left
 
-    def leave(self, run: Mapping[str, Any]) -> Left | None:
-        """Once it has ended: see its own cluster leave; what may be left, or None.
+    def leave(self, run: Mapping[str, Any]) -> tuple[StillRunning, ...]:
+        """Once it has ended: see its own cluster leave; what may still run.
 
         Args:
             run: what runs/get says of it.
         """
-        left, doubles = left_cluster(self._api, run), self._end_doubles()
-        self.left = doubles or left
+        self.left = _known((left_cluster(self._api, run), *self._end_doubles()))
         return self.left
 
     def _see(self, run: Mapping[str, Any]) -> None:
@@ -200,13 +216,14 @@ class Job:
         self._say(f"ends run {run_id}, an earlier attempt's")
         self.earlier.append(run_id)
         left = cancelled_run(self._api, run_id)
-        if left is not None and left.writes:
+        if left is not None and write_may_go_on([left]):
             raise LeftoverError(
                 f"was not submitted: run {run_id}, which an earlier attempt has left, may still"
-                f" write its output ({left.why}). End it first: {left.command}"
+                f" write its output ({left.reason}). End it first: {left.command}",
+                left,
             )
         if left is not None:
-            self._say(f"{left.what} may still cost money ({left.why}). End it: {left.command}")
+            self._report(left)
         try:
             self._folder(task_of(run)).delete()
         except FolderError as unclean:
@@ -234,20 +251,25 @@ class Job:
             self._api.on_the_way_out(), body["run_name"], uri, self.submitted_at, active=active
         )
 
-    def _end_doubles(self) -> Left | None:
-        """What calls without a clear answer have made late, besides what is known: end it."""
+    def _end_doubles(self) -> tuple[StillRunning, ...]:
+        """What calls without a clear answer have made late, besides what is known: end it; what
+        may still run of it."""
         if not self._doubted:
-            return None
-        faults: dict[int, Left | None] = {}
+            return ()
+        ended: dict[int, StillRunning | None] = {}
         try:
             # All looks: a run may be shown late, and of several each at a time of its own.
             for pause in LOOKS_S:
                 self._api.clock.sleep(pause, threading.Event())
                 for one in self._made(active=True):
-                    if one != self.run_id and one not in faults:
+                    if one != self.run_id and one not in ended:
                         self.doubles.append(one)
-                        faults[one] = cancelled_run(self._api, one)
+                        ended[one] = cancelled_run(self._api, one)
         except DATABRICKS_FAULTS as raised:
             why = f"it may be there twice: {fault_of(raised).words}"
-            return Left("a second run of it", why, ACTIVE_RUNS)
-        return next((one for one in faults.values() if one is not None), None)
+            return _known((*ended.values(), perhaps_a_run(why)))
+        return _known(ended.values())
+
+
+def _known(left: Iterable[StillRunning | None]) -> tuple[StillRunning, ...]:
+    return tuple(one for one in left if one is not None)

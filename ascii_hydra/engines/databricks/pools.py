@@ -32,6 +32,7 @@ from ascii_hydra.engines.databricks.submission import StoppedError
 from ascii_hydra.engines.databricks_errors import DATABRICKS_FAULTS, fault_of
 from ascii_hydra.engines.interrupts import deferred_interrupts
 from ascii_hydra.engines.step_costs import unmade
+from ascii_hydra.engines.still_running import StillRunning
 from ascii_hydra.step.choices import Engine
 
 _TICK_S = 0.1
@@ -114,8 +115,8 @@ def idle_bill(api: Databricks, launch: str, body: Mapping[str, Any]) -> Bill:
 
 def close_shared(
     launch_id: str | None = None, billed: Callable[[Bill], None] = lambda _bill: None
-) -> tuple[str, ...]:
-    """Delete the pools that this process has used for a launch, or for any; says what went wrong.
+) -> tuple[StillRunning, ...]:
+    """Delete the pools that this process has used for a launch, or for any; what may be left.
 
     Their idle instances end with them; a cluster that still has some keeps them until it ends.
 
@@ -232,7 +233,7 @@ def _found(api: Databricks, body: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _deleted(entry: _Pool) -> str | None:
+def _deleted(entry: _Pool) -> StillRunning | None:
     out, name = entry.api.on_the_way_out(), entry.body["instance_pool_name"]
     try:
         pool_id = entry.pool_id
@@ -241,11 +242,14 @@ def _deleted(entry: _Pool) -> str | None:
         if pool_id is not None:
             out.patient(lambda: _delete(out, pool_id), _DELETING_S)
     except DATABRICKS_FAULTS as raised:
-        how = entry.pool_id or f"<the id of {name}>"
-        return (
-            f"pool {name} could not be deleted ({fault_of(raised).words}); its idle instances are"
-            f" given back by themselves. Delete it: databricks instance-pools delete {how}"
+        minutes = entry.body["idle_instance_autotermination_minutes"]
+        why = (
+            f"it could not be deleted: {fault_of(raised).words}; an instance of it that is idle is"
+            f" given back after {minutes} min"
         )
+        how = "list" if entry.pool_id is None else f"delete {entry.pool_id}"
+        command = f"databricks instance-pools {how}"
+        return StillRunning(f"pool {name}", why, command, may_write=False)
     return None
 
 

@@ -100,10 +100,8 @@ class RunCosts:
         except Exception as fault:  # noqa: BLE001 - it is named, and no reason for a step to fail
             found = Used(self._lacking(f"run {job.run_id}, {unmade(fault)}", wasted=wasted))
         usage = found.usage
-        if job.left is not None:
-            until = f"what {job.left.what} costs until it ends"
-            usage = replace(usage, not_counted=(*usage.not_counted, until))
-        self._costs.add(usage)
+        until = tuple(one.unpriced for one in job.left)
+        self._costs.add(replace(usage, not_counted=(*usage.not_counted, *until)))
         self._leased(found, job.run_id)
 
     def _spent(self) -> Bill:

@@ -12,6 +12,7 @@ from ascii_hydra.engines.databricks.parameters import pipes_uri
 from ascii_hydra.engines.databricks.states import task_of
 from ascii_hydra.engines.databricks_errors import DATABRICKS_FAULTS, fault_of
 from ascii_hydra.engines.pipes_run import StepError
+from ascii_hydra.engines.still_running import StillRunning
 
 ACTIVE_RUNS = "databricks jobs list-runs --active-only --run-type SUBMIT_RUN"
 """The command that shows whether a run is left."""
@@ -40,6 +41,12 @@ class UnclearError(StepError):
         super().__init__(
             f"may or may not have been submitted: {why}. Look whether a run is left: {ACTIVE_RUNS}"
         )
+        self.left = perhaps_a_run(why)
+
+
+def perhaps_a_run(why: str) -> StillRunning:
+    """A run that a call without a clear answer may have made."""
+    return StillRunning("a run that may have been submitted", why, ACTIVE_RUNS)
 
 
 def submitted_run(

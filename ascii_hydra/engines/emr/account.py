@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ascii_hydra.costs.bill import Bill, bill
 from ascii_hydra.costs.usage import Usage
 from ascii_hydra.engines import budget
@@ -12,6 +14,7 @@ from ascii_hydra.engines.emr.job import Job
 from ascii_hydra.engines.emr.shared import shared_clusters
 from ascii_hydra.engines.emr.used import ClusterAccount, cluster_account, cluster_used, used
 from ascii_hydra.engines.step_costs import StepCosts, unmade
+from ascii_hydra.engines.still_running import StillRunning
 from ascii_hydra.step.choices import Engine
 
 _LOST = "a cluster that may have been made, though EMR did not say so"
@@ -27,11 +30,12 @@ class Account:
         costs: of the run.
 
     Attributes:
-        unreachable: why EMR cannot be asked what was used; None to ask it.
+        left: what may still run of the attempt. EMR, which does not end it, is not asked what it
+            used, and what it costs until it ends has no price.
     """
 
     def __init__(self, emr: Emr, request: EmrRequest, job: Job, costs: StepCosts) -> None:
-        self.unreachable: str | None = None
+        self.left: tuple[StillRunning, ...] = ()
         self._emr = emr
         self._request = request
         self._job = job
@@ -52,8 +56,7 @@ class Account:
         if job.cluster_id is not None:
             self._add(job.cluster_id, job.step_id, wasted=wasted)
         elif unclear:
-            region = self._request.place.region or ""
-            self._costs.add(Usage(Engine.emr, region, wasted=True, not_counted=(_LOST,)))
+            self._costs.add(self._lacking(_LOST, wasted=True))
 
     def _add(self, cluster_id: str, step_id: str | None, *, wasted: bool) -> None:
         name = f"{cluster_id} {step_id}"
@@ -61,15 +64,16 @@ class Account:
             return  # a second attempt has not come as far as to submit anything
         self._counted.add(name)
         try:
-            if self.unreachable is None:
-                told = cluster_account(self._emr, cluster_id)
+            if self.left:
+                told = ClusterAccount(self._emr.clock.now(), unreachable=self.left[0].reason)
             else:
-                told = ClusterAccount(self._emr.clock.now(), unreachable=self.unreachable)
+                told = cluster_account(self._emr, cluster_id)
             usage = self._usage(told, cluster_id, step_id, wasted=wasted)
         except Exception as fault:  # noqa: BLE001 - it is named, and no reason for a step to fail
-            what = f"cluster {cluster_id}, {unmade(fault)}"
-            region = self._request.place.region or ""
-            usage = Usage(Engine.emr, region, wasted=wasted, not_counted=(what,))
+            usage = self._lacking(f"cluster {cluster_id}, {unmade(fault)}", wasted=wasted)
+        if cluster_id == self._job.cluster_id:
+            until = tuple(one.unpriced for one in self.left)
+            usage = replace(usage, not_counted=(*usage.not_counted, *until))
         self._costs.add(usage)
 
     def _spent(self) -> Bill:
@@ -105,3 +109,7 @@ class Account:
             submitted_at=self._job.submitted_at,
             wasted=wasted,
         )
+
+    def _lacking(self, what: str, *, wasted: bool) -> Usage:
+        region = self._request.place.region or ""
+        return Usage(Engine.emr, region, wasted=wasted, not_counted=(what,))

@@ -23,7 +23,8 @@ from ascii_hydra.engines.emr.api import STARTED, Emr, state_of
 from ascii_hydra.engines.emr.cluster_logs import LogTail
 from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.emr.explain import Evidence, call_advice, cause, is_in_vain, may_pass
-from ascii_hydra.engines.emr.job import Job
+from ascii_hydra.engines.emr.job import Job, LeftoverError
+from ascii_hydra.engines.emr.leftovers import cluster_left, perhaps_a_cluster, perhaps_a_step
 from ascii_hydra.engines.emr.lifetime import submitted_identity
 from ascii_hydra.engines.emr.shared import specification
 from ascii_hydra.engines.emr.submission import UnclearError
@@ -45,6 +46,9 @@ from ascii_hydra.engines.pipes_run import (
 )
 from ascii_hydra.engines.s3_store import S3Store
 from ascii_hydra.engines.step_costs import StepCosts
+from ascii_hydra.engines.still_running import StillRunning, write_may_go_on
+from ascii_hydra.engines.still_running_events import Leftovers
+from ascii_hydra.engines.wording import exception_words
 from ascii_hydra.step.choices import Engine
 
 # One cluster more, when the cloud itself has failed.
@@ -63,7 +67,7 @@ class EmrClient(CloudClient[EmrRequest]):
         stop: threading.Event,
     ) -> PipesClientCompletedInvocation:
         emr = Emr(request.place, self._clock, stop, context.log.warning)
-        return _Run(context, request, emr, launch, self._tell).invocation(extras)
+        return _Run(context, request, emr, launch, self._tell, self._warn).invocation(extras)
 
     def _shared(self, request: EmrRequest) -> str | None:
         flow = request.run_job_flow
@@ -80,11 +84,13 @@ class _Run:
         emr: Emr,
         launch: str,
         tell: Callable[[str], None],
+        warn: Callable[[str], None],
     ) -> None:
         self._context = context
         self._request = request
         self._emr = emr
         self._tell = tell
+        self._left = Leftovers(context, request.step, warn)
         self._identity = identity_of(context, launch)
         self._job = Job(emr, launch, self._say, self._warn)
         self._store = S3Store(request.place)
@@ -102,6 +108,9 @@ class _Run:
         with dagsters_faults(self._request.step, self._costly_handle):
             try:
                 return self._invocation(extras)
+            except LeftoverError as fault:
+                self._left.report(fault.left)
+                raise
             except UnclearError as fault:
                 raise StepError(
                     f"may or may not have been submitted: {fault}. Look whether a cluster is left:"
@@ -115,7 +124,7 @@ class _Run:
 
     def _costly_handle(self) -> Handle:
         found = {} if self._job.cluster_id is None else self._handle()
-        return {**found, **self._costs.metadata()}
+        return {**found, **self._left.metadata(), **self._costs.metadata()}
 
     def _invocation(self, extras: PipesExtras | None) -> PipesClientCompletedInvocation:
         uri = None
@@ -209,18 +218,13 @@ class _Run:
             )
             cluster = state_of(look.cluster)
             if own is None:
-                fault = job.leave(cluster, look.step)
+                left = job.leave(cluster, look.step)
             else:
-                fault = job.end(unstarted=request.cluster_id is None and cluster not in STARTED)
+                left = job.end(unstarted=request.cluster_id is None and cluster not in STARTED)
         except BaseException as raised:
-            fault = job.end()
-            if fault is not None or isinstance(raised, UnclearError):
-                injector.end_unseen()
-            self._lament(fault)
+            self._lament((*self._unclear(raised), *self._ended_late()), injector)
             raise
-        if fault is not None:
-            injector.end_unseen()
-        self._lament(fault)
+        self._lament(left, injector)
         return self._seen(look, own)
 
     def _seen(self, look: Look, own: str | None) -> Evidence:
@@ -277,19 +281,35 @@ class _Run:
         line = f"{self._request.step} is step {job.step_id} of EMR cluster {job.cluster_id}"
         announce(self._context, line, self._handle())
 
-    def _lament(self, fault: str | None) -> None:
-        self._account.unreachable = fault
-        if fault is not None:
-            cluster_id, step_id = self._job.cluster_id, self._job.step_id
-            how = f"terminate-clusters --cluster-ids {cluster_id}"
-            if cluster_id is None:
-                how = f"list-clusters --active --region {self._request.place.region}"
-            elif not self._job.own:  # others may use the cluster
-                how = f"cancel-steps --cluster-id {cluster_id} --step-ids {step_id or '<step>'}"
-            self._context.log.error(
-                f"{self._request.step}: cluster {cluster_id}, step {step_id} may still be"
-                f" running and cost money ({fault}). End it: aws emr {how}"
-            )
+    def _unclear(self, raised: BaseException) -> tuple[StillRunning, ...]:
+        """What may run though nobody can tell whether it was submitted."""
+        job, region = self._job, self._request.place.region
+        if not isinstance(raised, UnclearError) or (job.own and job.cluster_id is not None):
+            return ()
+        if job.cluster_id is None:
+            return (perhaps_a_cluster(region, str(raised)),)
+        return (perhaps_a_step(job.cluster_id, region, str(raised)),)
+
+    def _ended_late(self) -> tuple[StillRunning, ...]:
+        """End it after a fault; what may still run. Whatever keeps us from ending it is told."""
+        try:
+            return self._job.end()
+        except Exception as fault:
+            if self._job.cluster_id is not None:
+                why = exception_words(type(fault).__name__, str(fault))
+                region = self._request.place.region
+                self._left.report(cluster_left(self._job.cluster_id, region, why))
+            raise
+
+    def _lament(self, left: tuple[StillRunning, ...], injector: FolderContextInjector) -> None:
+        self._account.left = left
+        if write_may_go_on(left):
+            injector.end_unseen()
+        for one in left:
+            if self._job.ends_with_launch:
+                self._left.mention(one, "Its cluster is ended with the launch.")
+            else:
+                self._left.report(one)
 
     def _handle(self) -> Handle:
         """Where to find it: to be shown whether it succeeds or fails."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable
 from ascii_hydra.engines.aws_errors import words
 from ascii_hydra.engines.emr.api import Emr
 from ascii_hydra.engines.emr.submission import LOOKS_S
+from ascii_hydra.engines.still_running import StillRunning
 
 _EVERY_S = 30.0
 _FOR_S = 15 * 60.0
@@ -25,7 +26,8 @@ class Doubles:
         made: ids of what is alive of all that the submission's calls have made.
         cancel: tells EMR to end one, by its id, in one call; raises as that does.
         end: ends one, and sees it end; says what went wrong, or None.
-        command: which ends one, for people.
+        left: what may still run, by the id of a double and why it has not ended.
+        perhaps: what may still run though nobody can tell, by the reason.
 
     Attributes:
         found: ids of all doubles that have been seen.
@@ -38,14 +40,16 @@ class Doubles:
         made: Callable[[Emr], Iterable[str]],
         cancel: Callable[[str], None],
         end: Callable[[Emr, str], str | None],
-        command: Callable[[str], str],
+        left: Callable[[str, str], StillRunning],
+        perhaps: Callable[[str], StillRunning],
     ) -> None:
         self.found: list[str] = []
         self._emr = emr
         self._made = made
         self._cancel = cancel
         self._end = end
-        self._command = command
+        self._left = left
+        self._perhaps = perhaps
         self._doubted_at: float | None = None
         self._due_at = 0.0
         self._told: set[str] = set()
@@ -83,22 +87,22 @@ class Doubles:
             try:
                 self._cancel(one)
             except Exception as fault:  # noqa: BLE001 - likewise; it is tried again
-                self._warn_once(self._left(one, words(fault)), warn)
+                self._warn_once(self._left(one, words(fault)).sentence, warn)
 
     def end(
         self, known: Collection[str | None], say: Callable[[str], None] = lambda _line: None
-    ) -> str | None:
-        """At the end: end the doubles that are alive, and see them end; says what went wrong, or
-        None.
+    ) -> tuple[StillRunning, ...]:
+        """At the end: end the doubles that are alive, and see them end; what may still run.
 
         Args:
             known: ids of what is no double.
             say: is told of every double that was not seen before.
         """
         if self._doubted_at is None:
-            return None
+            return ()
         out = self._emr.on_the_way_out()
         faults: dict[str, str | None] = {}
+        left: list[StillRunning] = []
         try:
             # All looks: a double may be shown late, and of several each at a time of its own.
             for pause in LOOKS_S:
@@ -106,9 +110,9 @@ class Doubles:
                 for one in self._new(out, {*known, *faults}, say):
                     faults[one] = self._end(out, one)
         except Exception as fault:  # noqa: BLE001 - it is what has gone wrong
-            return f"it may be there twice: {words(fault)}"
-        left = [self._left(one, fault) for one, fault in faults.items() if fault is not None]
-        return "; ".join(left) or None
+            left.append(self._perhaps(f"it may be there twice: {words(fault)}"))
+        left += [self._left(one, fault) for one, fault in faults.items() if fault is not None]
+        return tuple(left)
 
     def _new(
         self, emr: Emr, known: Collection[str | None], say: Callable[[str], None]
@@ -119,9 +123,6 @@ class Doubles:
                 self.found.append(one)
                 say(f"ends {one}, which a call without a clear answer has made besides")
         return doubles
-
-    def _left(self, one: str, why: str) -> str:
-        return f"the double {one} may still be running ({why}); end it: {self._command(one)}"
 
     def _warn_once(self, line: str, warn: Callable[[str], None]) -> None:
         if line not in self._told:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ascii_hydra.engines.aws_errors import AWS_FAULTS, is_transient, words
@@ -29,6 +30,12 @@ from ascii_hydra.engines.emr.ending import (
     left_cluster,
     stopped_driver,
 )
+from ascii_hydra.engines.emr.leftovers import (
+    cluster_left,
+    perhaps_a_cluster,
+    perhaps_a_step,
+    step_left,
+)
 from ascii_hydra.engines.emr.submission import (
     UnclearError,
     clusters_made,
@@ -43,6 +50,7 @@ from ascii_hydra.engines.pipes_arguments import numbered
 from ascii_hydra.engines.pipes_folder import FolderError, PipesFolder
 from ascii_hydra.engines.pipes_run import StepError
 from ascii_hydra.engines.s3_store import S3Store
+from ascii_hydra.engines.still_running import StillRunning
 
 # "Maximum number of active steps(State = 'Running', ...) for cluster exceeded."
 _FULL = re.compile(r"(?i)maximum number of (?:\w+ )*steps")
@@ -58,7 +66,16 @@ class UnusableClusterError(StepError):
 
 
 class LeftoverError(StepError):
-    """What an earlier attempt has left cannot be ended."""
+    """What an earlier attempt has left cannot be ended.
+
+    Args:
+        text: see StepError.
+        left: what it has left.
+    """
+
+    def __init__(self, text: str, left: StillRunning) -> None:
+        super().__init__(text)
+        self.left = left
 
 
 class Job:
@@ -155,6 +172,13 @@ class Job:
         else:
             self._submit_own(request)
 
+    @property
+    def ends_with_launch(self) -> bool:
+        """It is on a cluster that this process ends when the launch is over."""
+        return self._flow is not None and self.cluster_id in shared.clusters_of(
+            self._emr, self.launch, self._flow
+        )
+
     def seek_doubles(self, now: float) -> None:
         """While its step runs: end what calls without a clear answer have made besides it.
 
@@ -169,26 +193,26 @@ class Job:
                 self._emr, self.launch, self._flow, now, say=self._say, warn=self._warn
             )
 
-    def end(self, *, unstarted: bool = False) -> str | None:
-        """End it, whatever it does, and see it leave; says what went wrong, or None.
+    def end(self, *, unstarted: bool = False) -> tuple[StillRunning, ...]:
+        """End it, whatever it does, and see it leave; what may still run.
 
         Args:
             unstarted: its cluster has not started in time, so it is of no use to others either.
         """
-        fault = None
+        left: list[StillRunning | None] = []
         if self.cluster_id is not None:
             if unstarted and self._flow is not None:
                 shared.replaced(self._emr, self.launch, self._flow, self.cluster_id)
-                fault = ended_cluster(self._emr, self.cluster_id)
+                left.append(self._ended(self.cluster_id))
             elif self.own:
-                fault = ended_cluster(self._emr, self.cluster_id)
+                left.append(self._ended(self.cluster_id))
             elif self.step_id is not None:
-                fault = cancelled_step(self._emr, self.cluster_id, self.step_id)
-        return _joined(fault, self._end_doubles())
+                left.append(self._cancelled(self.cluster_id, self.step_id))
+        return _known((*left, *self._end_doubles()))
 
-    def leave(self, cluster_state: str, step: Mapping[str, Any]) -> str | None:
+    def leave(self, cluster_state: str, step: Mapping[str, Any]) -> tuple[StillRunning, ...]:
         """Once its step has ended: see its own cluster leave, or on one that stays the driver of a
-        step that somebody else has cancelled; says what went wrong, or None.
+        step that somebody else has cancelled; what may still run.
 
         Args:
             cluster_state: see there.
@@ -196,14 +220,20 @@ class Job:
         """
         assert self.cluster_id is not None
         if self.own:
-            return _joined(left_cluster(self._emr, self.cluster_id), self._end_doubles())
+            fault = left_cluster(self._emr, self.cluster_id)
+            left = None if fault is None else cluster_left(self.cluster_id, self._region, fault)
+            if left is not None:
+                left = replace(left, may_write=False)
+            return _known((left, *self._end_doubles()))
         if self._flow is not None and cluster_state in LEAVING:
             # It is of no use to the launch's other steps either.
             shared.replaced(self._emr, self.launch, self._flow, self.cluster_id)
-        fault = None
+        left = None
         if state_of(step) == "CANCELLED" and cluster_state not in LEAVING:
             fault = stopped_driver(self._emr, self.cluster_id, step)
-        return _joined(fault, self._end_doubles())
+            if fault is not None:
+                left = step_left(self.cluster_id, str(step["Id"]), self._region, fault)
+        return _known((left, *self._end_doubles()))
 
     def logs(self, log_uri: str | None) -> ClusterLogs:
         """Its cluster's."""
@@ -226,15 +256,18 @@ class Job:
         step_id = step["Id"]
         self._say(f"ends step {step_id} of cluster {cluster_id}, an earlier attempt's")
         if own:
-            fault = ended_cluster(self._emr, cluster_id)
+            left = self._ended(cluster_id)
         elif double:
             fault = cancelled_double(self._emr, cluster_id, step_id)
+            left = None if fault is None else step_left(cluster_id, step_id, self._region, fault)
         else:
-            fault = cancelled_step(self._emr, cluster_id, step_id)
-        if fault is not None:
+            left = self._cancelled(cluster_id, step_id)
+        if left is not None:
             raise LeftoverError(
                 f"was not submitted: step {step_id} of cluster {cluster_id}, which an earlier"
-                f" attempt has left, may still write its output ({fault}). End it first"
+                f" attempt has left, may still write its output ({left.reason}). End it first:"
+                f" {left.command}",
+                left,
             )
         if double:
             return  # its folder is that of the step that goes on
@@ -248,16 +281,28 @@ class Job:
         assert uri is not None
         return PipesFolder(S3Store(self._emr.place), uri)
 
-    def _end_doubles(self) -> str | None:
-        if self._doubles is None:
-            return None
-        return self._doubles.end((self.cluster_id, self.step_id), self._say)
-
     def _revoke(self, request: EmrRequest, number: int) -> bool:
         try:
             return self._folder(request.step_config).revoke(number)
         except FolderError as fault:
             raise UnclearError(f"the submission had no clear answer, and {fault}") from fault
+
+    @property
+    def _region(self) -> str | None:
+        return self._emr.place.region
+
+    def _ended(self, cluster_id: str) -> StillRunning | None:
+        fault = ended_cluster(self._emr, cluster_id)
+        return None if fault is None else cluster_left(cluster_id, self._region, fault)
+
+    def _cancelled(self, cluster_id: str, step_id: str) -> StillRunning | None:
+        fault = cancelled_step(self._emr, cluster_id, step_id)
+        return None if fault is None else step_left(cluster_id, step_id, self._region, fault)
+
+    def _end_doubles(self) -> tuple[StillRunning, ...]:
+        if self._doubles is None:
+            return ()
+        return self._doubles.end((self.cluster_id, self.step_id), self._say)
 
     def _submitted_step(self, cluster_id: str, request: EmrRequest) -> str:
         uri = pipes_uri(request.step_config)
@@ -277,8 +322,11 @@ class Job:
             made=lambda emr: steps_with(emr, cluster_id, uri, states=STEP_LIVING),
             cancel=cancel,
             end=end,
-            command=lambda step_id: (
-                f"aws emr cancel-steps --cluster-id {cluster_id} --step-ids {step_id}"
+            left=lambda step_id, why: replace(
+                step_left(cluster_id, step_id, self._region, why), may_write=self.step_id is None
+            ),
+            perhaps=lambda why: replace(
+                perhaps_a_step(cluster_id, self._region, why), may_write=self.step_id is None
             ),
         )
         return submitted_step(
@@ -309,7 +357,12 @@ class Job:
             made=made,
             cancel=cancel,
             end=ended_cluster,
-            command=lambda cluster_id: f"aws emr terminate-clusters --cluster-ids {cluster_id}",
+            left=lambda cluster_id, why: replace(
+                cluster_left(cluster_id, self._region, why), may_write=self.cluster_id is None
+            ),
+            perhaps=lambda why: replace(
+                perhaps_a_cluster(self._region, why), may_write=self.cluster_id is None
+            ),
         )
         self.cluster_id = submitted_cluster(
             self._emr,
@@ -376,6 +429,5 @@ def _numbered_step(request: EmrRequest, number: int) -> Mapping[str, Any]:
     return {**request.step_config, "HadoopJarStep": numbers}
 
 
-def _joined(*faults: str | None) -> str | None:
-    """What went wrong, or None."""
-    return "; ".join(one for one in faults if one is not None) or None
+def _known(left: Iterable[StillRunning | None]) -> tuple[StillRunning, ...]:
+    return tuple(one for one in left if one is not None)

@@ -7,6 +7,7 @@ makes it; EMR ends it when it has been idle, should this process be killed befor
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import secrets
 import threading
@@ -24,10 +25,12 @@ from ascii_hydra.engines.emr.api import ALIVE, STEP_WANTED, Emr
 from ascii_hydra.engines.emr.doubles import Doubles
 from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.emr.ending import ended_cluster
+from ascii_hydra.engines.emr.leftovers import cluster_left, perhaps_a_cluster
 from ascii_hydra.engines.emr.submission import clusters_made, submitted_cluster
 from ascii_hydra.engines.emr.used import besides_its_steps
 from ascii_hydra.engines.interrupts import deferred_interrupts
 from ascii_hydra.engines.step_costs import unmade
+from ascii_hydra.engines.still_running import StillRunning
 from ascii_hydra.step.choices import Engine
 
 SPECIFICATION_TAG = "ascii_hydra/specification"
@@ -179,41 +182,61 @@ def shared_clusters(emr: Emr, launch: str, request: EmrRequest) -> tuple[str, ..
     return tuple(found)
 
 
+def clusters_of(emr: Emr, launch: str, flow: Mapping[str, Any]) -> tuple[str, ...]:
+    """Ids of the clusters that this process has made for a launch and specification."""
+    with _LOCK:
+        entry = _SHARED.get((launch, emr.place, specification(flow)))
+        return () if entry is None else tuple(entry.made)
+
+
 def close_shared(
     launch_id: str | None = None, billed: Callable[[Bill], None] = lambda _bill: None
-) -> tuple[str, ...]:
+) -> tuple[StillRunning | str, ...]:
     """Terminate the clusters that this process has made for a launch, or for any, and see them
-    leave; but one that runs another process's step is left to its idle timeout. Says what went
-    wrong, and what was left.
+    leave; but one that runs another process's step is left to its idle timeout.
 
     Args:
         launch_id: names the launch; None for any.
         billed: is given the bill of each cluster, of what it cost besides its steps: its start, its
             idle time and its end.
+
+    Returns:
+        What may still run though it was to end; and a sentence on each cluster that is left to
+        another process.
     """
     # A second Ctrl-C while the clusters are ended must not leave the others.
     with deferred_interrupts(threading.Event()):
         with _LOCK:
             keys = [key for key in _SHARED if launch_id in (None, key[0])]
             entries = [_SHARED.pop(key) for key in keys]
-        told = []
-        for entry in entries:
-            told += [_closed(entry, cluster_id) for cluster_id in entry.made]
-            told += [doubles.end(entry.made) for doubles in entry.doubles]
+        told = [tuple(_all_closed(entry)) for entry in entries]
         # After all have been ended: what cannot be told of one must not keep another.
         for entry in entries:
             doubled = [one for doubles in entry.doubles for one in doubles.found]
             for cluster_id in (*entry.made, *doubled):
                 billed(_rest(entry, cluster_id))
-    return tuple(one for one in told if one is not None)
+        every = tuple(itertools.chain.from_iterable(told))
+        if unpriced := [one.unpriced for one in every if isinstance(one, StillRunning)]:
+            billed(Bill(unpriced=tuple(unpriced)))
+    return every
 
 
-def _closed(entry: _Shared, cluster_id: str) -> str | None:
-    out = entry.emr.on_the_way_out()
+def _all_closed(entry: _Shared) -> Iterator[StillRunning | str]:
+    """End the clusters of one specification; what may still run, or was left to others."""
+    for cluster_id in entry.made:
+        if (left := _closed(entry, cluster_id)) is not None:
+            yield left
+    for doubles in entry.doubles:
+        yield from doubles.end(entry.made)
+
+
+def _closed(entry: _Shared, cluster_id: str) -> StillRunning | str | None:
+    out, region = entry.emr.on_the_way_out(), entry.emr.place.region
     try:
         wanted = {one["Id"] for one in out.all_steps(cluster_id, STEP_WANTED)}
     except AWS_FAULTS as fault:
-        return f"cluster {cluster_id} could not be ended: {words(fault)}"
+        why = f"it was not ended, since EMR does not tell whose steps are on it: {words(fault)}"
+        return cluster_left(cluster_id, region, why)
     others = sorted(wanted - entry.steps)
     if others:
         return (
@@ -221,7 +244,7 @@ def _closed(entry: _Shared, cluster_id: str) -> str | None:
             f" {', '.join(others)} is on it"
         )
     wrong = ended_cluster(out, cluster_id)
-    return None if wrong is None else f"cluster {cluster_id} could not be ended: {wrong}"
+    return None if wrong is None else cluster_left(cluster_id, region, wrong)
 
 
 def _rest(entry: _Shared, cluster_id: str) -> Bill:
@@ -258,7 +281,8 @@ def _doubles(emr: Emr, flow: Mapping[str, Any], mark: dict[str, str]) -> Doubles
         made=made,
         cancel=cancel,
         end=ended_cluster,
-        command=lambda cluster_id: f"aws emr terminate-clusters --cluster-ids {cluster_id}",
+        left=lambda cluster_id, why: cluster_left(cluster_id, emr.place.region, why),
+        perhaps=lambda why: perhaps_a_cluster(emr.place.region, why),
     )
 
 
