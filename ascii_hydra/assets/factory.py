@@ -22,6 +22,7 @@ from ascii_hydra.assets.partitions import (
 )
 from ascii_hydra.config.choices import ClusterSize
 from ascii_hydra.config.compose import conf_folder
+from ascii_hydra.config.explain import USER_ERRORS, explained
 from ascii_hydra.config.partitions import partition_key
 from ascii_hydra.config.problems import ConfigError
 from ascii_hydra.config.schema import PipelineConfig, StepConfig
@@ -212,8 +213,8 @@ def _asset(
             if problems:
                 raise ConfigError(problems)
             asked = _costed(run, request(run, live=True))
-        except ConfigError as fault:
-            raise dg.Failure(str(fault), allow_retries=False) from None
+        except USER_ERRORS as fault:
+            raise dg.Failure(explained(fault, conf), allow_retries=False) from None
         client: Any = spark_pipes_client.pipes_client(own)
         made_with = _provenance(own, settings)
         for result in client.run(context=context, request=asked).get_results():

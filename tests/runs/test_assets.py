@@ -110,6 +110,15 @@ def test_a_script_with_an_effect_elsewhere_need_not_write(script: str, tmp_path:
         assert told(tmp_path / f"e_{writes}")["writes_output"] is writes
 
 
+def test_a_misspelt_override_is_answered_as_on_the_command_line(script: str) -> None:
+    asset = spark_asset("misspelt", external_script_file=script)
+    client = SparkPipesClient(overrides=["cluster.corse=4"])
+    result = dg.materialize([asset], resources={"spark_pipes_client": client}, raise_on_error=False)
+    assert "cluster.corse" in failure(result, "misspelt")
+    assert "did you mean" in failure(result, "misspelt").lower()
+    assert "hydra.errors" not in failure(result, "misspelt")
+
+
 def test_two_dimensions_are_read_by_one_of_them_and_whole(script: str, tmp_path: Path) -> None:
     crawls = dg.StaticPartitionsDefinition(["a", "b"])
     queries = dg.StaticPartitionsDefinition(["x", "y"])

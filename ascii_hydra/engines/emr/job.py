@@ -308,8 +308,11 @@ class Job:
         uri = pipes_uri(request.step_config)
 
         def cancel(step_id: str) -> None:
-            self._emr.client.cancel_steps(
-                ClusterId=cluster_id, StepIds=[step_id], StepCancellationOption="TERMINATE_PROCESS"
+            self._emr.call(
+                "cancel_steps",
+                ClusterId=cluster_id,
+                StepIds=[step_id],
+                StepCancellationOption="TERMINATE_PROCESS",
             )
 
         def end(emr: Emr, step_id: str) -> str | None:
@@ -349,7 +352,7 @@ class Job:
             return clusters_made(emr, flow, matches, since, ALIVE)
 
         def cancel(cluster_id: str) -> None:
-            self._emr.client.terminate_job_flows(JobFlowIds=[cluster_id])
+            self._emr.call("terminate_job_flows", JobFlowIds=[cluster_id])
 
         self.own = True
         self._doubles = Doubles(

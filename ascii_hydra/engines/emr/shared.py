@@ -274,7 +274,7 @@ def _doubles(emr: Emr, flow: Mapping[str, Any], mark: dict[str, str]) -> Doubles
                 yield one
 
     def cancel(cluster_id: str) -> None:
-        emr.client.terminate_job_flows(JobFlowIds=[cluster_id])
+        emr.call("terminate_job_flows", JobFlowIds=[cluster_id])
 
     return Doubles(
         emr,

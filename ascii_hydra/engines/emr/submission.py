@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from ascii_hydra.engines.aws_errors import AWS_FAULTS, is_transient, is_undone, words
+from ascii_hydra.engines.aws_errors import (
+    AWS_FAULTS,
+    IncompleteAnswerError,
+    is_transient,
+    is_undone,
+    retry_after_of,
+    words,
+)
 from ascii_hydra.engines.calls import pause_s
 from ascii_hydra.engines.emr.api import ALIVE, STEP_LIVING, Emr, pipes_uri, submission_of
 
@@ -18,7 +25,7 @@ _LOOK_PAUSE_S = 1.0
 _WORKING_S = 5 * 60.0
 _WORKING_PAUSE_S = 10.0
 _UNCLEAR_ATTEMPTS = 3
-_NO_ID = (KeyError, IndexError)  # of an answer that does not say what it has made
+_NO_ID = (IncompleteAnswerError, IndexError)  # of an answer that does not say what it has made
 _PATIENCE_S = 10 * 60.0  # with throttling
 _CLOCKS_DIFFER_S = 300.0
 
@@ -73,7 +80,7 @@ def once(
             failures += 1
             known = isinstance(fault, AWS_FAULTS)
             if known and is_undone(fault) and emr.clock.now() <= deadline:
-                pass
+                wait_s = retry_after_of(fault) or 0.0
             elif not known or (is_transient(fault) and not is_undone(fault)):
                 unclear.append(f"EMR gave no clear answer ({_unclear_words(fault)})")
                 doubt()
@@ -89,7 +96,7 @@ def once(
                 raise UnclearError(f"{unclear[-1]}, and then {words(fault)}") from fault
             else:
                 raise
-        emr.clock.sleep(pause_s(failures), emr.stop)
+        emr.clock.sleep(max(pause_s(failures), wait_s), emr.stop)
 
 
 def _unclear_words(fault: Exception) -> str:
@@ -148,7 +155,7 @@ def submitted_cluster(
     looking = emr.on_the_way_out()
 
     def submit(number: int) -> str:
-        return str(emr.client.run_job_flow(**flow(number))["JobFlowId"])
+        return str(emr.call("run_job_flow", **flow(number))["JobFlowId"])
 
     def find(number: int) -> str | None:
         # All states: it may have ended already, but it has been paid for.
@@ -200,7 +207,7 @@ def submitted_step(
     looking = emr.on_the_way_out()
 
     def submit(number: int) -> str:
-        reply = emr.client.add_job_flow_steps(JobFlowId=cluster_id, Steps=[step(number)])
+        reply = emr.call("add_job_flow_steps", JobFlowId=cluster_id, Steps=[step(number)])
         return str(reply["StepIds"][0])
 
     def find(number: int) -> str | None:
