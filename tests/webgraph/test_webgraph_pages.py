@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gzip
 import sys
 import types
 import zlib
@@ -10,7 +9,7 @@ from urllib.parse import urldefrag, urljoin, urlsplit
 
 import pytest
 import webgraph_pages
-from warc_bytes import compressed, record
+from warc_bytes import compressed, gzipped, record
 from webgraph_pages import (
     Page,
     PageReader,
@@ -149,16 +148,16 @@ CHUNKED = (
         ("", BODY),
         ("identity", BODY),
         ("utf-8", BODY),
-        ("gzip", gzip.compress(BODY)),
-        ("GZIP", gzip.compress(BODY)),
-        ("x-gzip", gzip.compress(BODY)),
-        ("gzip", gzip.compress(BODY[:50]) + gzip.compress(BODY[50:])),
-        ("gzip", gzip.compress(BODY) + b"trailing"),
+        ("gzip", gzipped(BODY)),
+        ("GZIP", gzipped(BODY)),
+        ("x-gzip", gzipped(BODY)),
+        ("gzip", gzipped(BODY[:50]) + gzipped(BODY[50:])),
+        ("gzip", gzipped(BODY) + b"trailing"),
         ("gzip", BODY),  # undone by the crawler, header kept
         ("deflate", zlib.compress(BODY)),
         ("deflate", BARE),
         ("deflate", BODY),
-        ("deflate, gzip", gzip.compress(zlib.compress(BODY))),
+        ("deflate, gzip", gzipped(zlib.compress(BODY))),
     ],
 )
 def test_content_codings(coding: str, body: bytes) -> None:
@@ -174,10 +173,10 @@ def test_content_codings(coding: str, body: bytes) -> None:
         (CHUNKED[:-5], {"transfer-encoding": "chunked"}),
         (CHUNKED.replace(b"0\r\n\r\n", b"0\r\nX: y\r\n\r\n"), {"transfer-encoding": "chunked"}),
         (
-            b"%x\r\n%s\r\n0\r\n\r\n" % (len(gzip.compress(BODY)), gzip.compress(BODY)),
+            b"%x\r\n%s\r\n0\r\n\r\n" % (len(gzipped(BODY)), gzipped(BODY)),
             {"transfer-encoding": "chunked", "content-encoding": "gzip"},
         ),
-        (gzip.compress(BODY), {"transfer-encoding": "gzip"}),
+        (gzipped(BODY), {"transfer-encoding": "gzip"}),
     ],
 )
 def test_transfer_codings(body: bytes, http: dict[str, str]) -> None:
@@ -185,7 +184,7 @@ def test_transfer_codings(body: bytes, http: dict[str, str]) -> None:
 
 
 def test_cut_off_bodies_give_what_they_hold() -> None:
-    cut = gzip.compress(BODY)[:-10]
+    cut = gzipped(BODY)[:-10]
     assert BODY.startswith(without_codings(cut, {"content-encoding": "gzip"})[:20])
     assert dechunked(b"ff\r\nabc") == b"abc"
 
@@ -195,9 +194,9 @@ def test_cut_off_bodies_give_what_they_hold() -> None:
     [
         ("zstd", BODY, "unsupported_coding"),
         ("compress", BODY, "unsupported_coding"),
-        ("gzip", gzip.compress(BODY)[:-8] + bytes(8), "corrupt_coding"),
+        ("gzip", gzipped(BODY)[:-8] + bytes(8), "corrupt_coding"),
         ("deflate", zlib.compress(BODY)[:-4] + bytes(4), "corrupt_coding"),
-        ("gzip", gzip.compress(bytes(40 << 20)), "too_long"),
+        ("gzip", gzipped(bytes(40 << 20)), "too_long"),
         ("deflate", zlib.compress(bytes(40 << 20)), "too_long"),
     ],
 )
@@ -234,7 +233,7 @@ def test_codings_within_records(tmp_path: Path) -> None:
     body = LINK.encode()
     found = pages(
         tmp_path,
-        record("http://a.org/", gzip.compress(body), headers=(("Content-Encoding", "gzip"),)),
+        record("http://a.org/", gzipped(body), headers=(("Content-Encoding", "gzip"),)),
         record(
             "http://b.org/",
             b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body),

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import gzip
 import io
 
 import pytest
 import webgraph_records
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from warc_bytes import compressed, record
+from warc_bytes import compressed, gzipped, record
 from webgraph_records import BadRecord, Fault, Record, records
 
 NAMES = "abcd"
@@ -49,7 +48,7 @@ a, b, c, d = PLAIN
     ("data", "found"),
     [
         (A + B + C + D, ["a", "b", "c", "d"]),
-        (gzip.compress(a + b) + C, ["a", "b", "c"]),  # a member may hold several records
+        (gzipped(a + b) + C, ["a", "b", "c"]),  # a member may hold several records
         (A + B + b"\0" * 70000, ["a", "b"]),
         (A + b"\r\n" + B, ["a", "b"]),
         (A + TORN + C + D, ["a", ("corrupt_gzip", FIRST), "c", "d"]),
@@ -59,8 +58,8 @@ a, b, c, d = PLAIN
         (A + B[:20] + C, ["a", ("corrupt_gzip", FIRST), "c"]),
         (A + b"garbage" * 20000 + C, ["a", ("garbage", FIRST), "c"]),
         (A + b"\x1f\x8b\x08 garbage" + C, ["a", ("corrupt_gzip", FIRST), "c"]),
-        (A + gzip.compress(b"no record") + C, ["a", ("garbage", FIRST), "c"]),
-        (A + gzip.compress(b"") + C, ["a", "c"]),
+        (A + gzipped(b"no record") + C, ["a", ("garbage", FIRST), "c"]),
+        (A + gzipped(b"") + C, ["a", "c"]),
         (b"garbage" + A, [("garbage", 0), "a"]),
         (b"garbage", [("garbage", 0)]),
         (b"", [("empty_file", 0)]),
