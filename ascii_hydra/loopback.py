@@ -14,23 +14,13 @@ Programs (SDKs, curl) send no Origin and no Sec-Fetch-Site, and are answered.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
-_HTTP_PORT = 80  # browsers leave it out
-
-
-def served_hosts(port: int, *names: str) -> tuple[str, ...]:
-    """The values of the header Host that mean a server on this machine.
-
-    Args:
-        port: the port it listens on.
-        names: host names or addresses besides the loopback names; they come first.
-    """
-    known = dict.fromkeys([*(name.lower() for name in names), *LOOPBACK_NAMES])
-    without_port = known if port == _HTTP_PORT else ()
-    return (*(f"{name}:{port}" for name in known), *without_port)
+# A tunnel or a proxy may have another port than the server behind it.
+_PORT = re.compile(r":[0-9]+$")
 
 
 def foreign_sign(
@@ -40,12 +30,12 @@ def foreign_sign(
 
     Args:
         headers: of the request; names in lower case.
-        served: the values of Host that mean this server.
+        served: the names in Host that mean this server, in lower case; its port may be any.
         link: the request opens a page in a tab, which any page may have a link to.
     """
     given = list(headers)
     hosts = [value for name, value in given if name == "host"]
-    if len(hosts) != 1 or hosts[0].lower() not in served:
+    if len(hosts) != 1 or _PORT.sub("", hosts[0].lower()) not in served:
         return f"it is addressed to {_shown(hosts)}"
     origins = [value for name, value in given if name == "origin"]
     if any(one.lower() != f"http://{hosts[0].lower()}" for one in origins):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl
 import uvicorn
 from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse
 
-from ascii_hydra.loopback import foreign_sign, served_hosts
+from ascii_hydra.loopback import LOOPBACK_NAMES, foreign_sign
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -36,12 +36,14 @@ class Guard:
 
     Args:
         application: what is guarded.
-        served: the values of the header Host that mean this server; the first is shown to people.
+        served: the names in the header Host that mean this server.
+        url: where people open it.
     """
 
-    def __init__(self, application: Application, served: Sequence[str]) -> None:
+    def __init__(self, application: Application, served: Collection[str], url: str) -> None:
         self._application = application
         self._served = served
+        self._url = url
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection."""
@@ -55,6 +57,7 @@ class Guard:
             scope["query_string"].decode("latin-1"),
             [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]],
             self._served,
+            self._url,
         )
         if why is None:
             await self._application(scope, receive, send)
@@ -70,7 +73,8 @@ def refusal(
     path: str,
     query: str,
     headers: Iterable[tuple[str, str]],
-    served: Sequence[str],
+    served: Collection[str],
+    url: str,
 ) -> str | None:
     """Why a request is not answered, for a person; None if it is.
 
@@ -79,7 +83,8 @@ def refusal(
         path: of the URL.
         query: of the URL, encoded.
         headers: names in lower case.
-        served: the values of Host that mean this server; the first is shown to people.
+        served: the names in Host that mean this server.
+        url: where people open it.
     """
     given = list(headers)
     reads = method in {"GET", "HEAD"}
@@ -94,7 +99,7 @@ def refusal(
     if (sign := foreign_sign(given, served, link=link)) is not None:
         return (
             f"Refused: {sign}, and the Dagster UI answers its own pages alone."
-            f" Open http://{served[0]} in a browser."
+            f" Open {url} in a browser."
         )
     if reads and to_graphql and any(_may_change(one) for one in _queries(query)):
         return (
@@ -145,8 +150,9 @@ def _run_guarded(
     listening: socket.socket, application: Application, *, host: str, port: int, log_level: str
 ) -> None:
     """Serve as `uvicorn.run` would, behind the guard and on a socket that listens already."""
-    served = served_hosts(port, f"[{host}]" if ":" in host else host)
-    server = uvicorn.Server(uvicorn.Config(Guard(application, served), log_level=log_level))
+    name = f"[{host}]" if ":" in host else host.lower()
+    guard = Guard(application, {name, *LOOPBACK_NAMES}, f"http://{name}:{port}")
+    server = uvicorn.Server(uvicorn.Config(guard, log_level=log_level))
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
     if not server.started:

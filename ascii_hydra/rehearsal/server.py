@@ -13,7 +13,7 @@ from email.utils import formatdate
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
@@ -24,7 +24,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 
 from ascii_hydra.config.choices import FaultEffect
 from ascii_hydra.config.schema import FaultRule, RehearsalConfig
-from ascii_hydra.loopback import foreign_sign, served_hosts
+from ascii_hydra.loopback import LOOPBACK_NAMES, foreign_sign
 from ascii_hydra.rehearsal.agenda import Agenda
 from ascii_hydra.rehearsal.clock import VirtualClock
 from ascii_hydra.rehearsal.databricks_api import WorkspaceApi
@@ -73,7 +73,6 @@ class Cloud:
         self._databricks = WorkspaceApi(self._world, url, self._record)
         self._calls: deque[dict[str, Any]] = deque(maxlen=_MOST_CALLS)
         self._moto: Application = DomainDispatcherApplication(create_backend_app)
-        self._served = served_hosts(urlsplit(url).port or 80)
 
     def load(self) -> None:
         """Import what takes long, so that the first request need not wait for it."""
@@ -93,7 +92,7 @@ class Cloud:
         """Answer one request."""
         # A web page can make a browser call this address, and a step is a program. This server has
         # no pages of its own, so a page that asks is always another's.
-        if "HTTP_ORIGIN" in environ or foreign_sign(_headers(environ), self._served) is not None:
+        if "HTTP_ORIGIN" in environ or foreign_sign(_headers(environ), LOOPBACK_NAMES):
             return _json(start_response, 403, {"message": "The rehearsal answers no browser."})
         path = environ.get("PATH_INFO", "")
         if path.startswith(_OWN):

@@ -145,7 +145,7 @@ def test_a_configuration_that_is_none_is_said() -> None:
     [
         {"Origin": "http://a.page"},
         {"Host": "rebound.name:80"},
-        {"Host": "localhost:1"},
+        {"Host": "localhost.rebound.name"},
         {"Sec-Fetch-Site": "cross-site"},
     ],
 )

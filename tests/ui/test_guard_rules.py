@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from ascii_hydra.loopback import served_hosts
+from ascii_hydra.loopback import LOOPBACK_NAMES
 from ascii_hydra.webserver import refusal
 
-SERVED = served_hosts(3000, "127.0.0.1")
+URL = "http://127.0.0.1:3000"
 JSON = ("content-type", "application/json; charset=utf-8")
 HOST = ("host", "localhost:3000")
 OWN = ("origin", "http://localhost:3000")
@@ -20,13 +20,14 @@ def refused(
     path: str,
     *headers: tuple[str, str],
     query: str = "",
-    served: Sequence[str] = SERVED,
+    served: Sequence[str] = LOOPBACK_NAMES,
 ) -> str | None:
-    return refusal(method, path, query, headers, served)
+    return refusal(method, path, query, headers, served, URL)
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost:3000", "127.0.0.1:3000", "[::1]:3000", "LocalHost:3000"]
+    "host",
+    ["localhost:3000", "127.0.0.1:3000", "[::1]:3000", "[::1]", "LocalHost", "localhost:4000"],
 )
 def test_every_loopback_name_is_this_machine(host: str) -> None:
     assert refused("GET", "/", ("host", host)) is None
@@ -38,8 +39,9 @@ def test_every_loopback_name_is_this_machine(host: str) -> None:
     [
         (),
         ("evil.example:3000",),
-        ("localhost:3001",),
-        ("localhost",),
+        ("localhost:",),
+        ("localhost:x",),
+        ("localhost:3000:80",),
         ("localhost.evil.example:3000",),
         ("localhost:3000@evil.example",),
         ("127.0.0.1.evil.example:3000",),
@@ -139,11 +141,7 @@ def test_what_changes_something_is_json(types: Sequence[str]) -> None:
 
 
 def test_a_host_that_was_asked_for_is_served_too() -> None:
-    served = served_hosts(3000, "build.example")
+    served = ("build.example", *LOOPBACK_NAMES)
     assert refused("GET", "/", ("host", "build.example:3000"), served=served) is None
     assert refused("GET", "/", HOST, served=served) is None
     assert refused("GET", "/", ("host", "other.example:3000"), served=served) is not None
-
-
-def test_browsers_leave_port_80_out() -> None:
-    assert refused("GET", "/", ("host", "localhost"), served=served_hosts(80)) is None
