@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 from ascii_hydra.aws.client import Place, aws_client
@@ -174,7 +175,8 @@ class Emr:
         context[_SENT] = self.clock.last_reading
 
     def _answered(self, http_response: Any, context: dict[str, Any], **_: Any) -> None:
-        self.clock.hear(http_response.headers.get("Date"), context.get(_SENT))
+        if http_response.status_code == HTTPStatus.OK:  # else it may be a gateway's, and its date
+            self.clock.hear(http_response.headers.get("Date"), context.get(_SENT))
 
     def _all(self, operation: str, key: str, **wanted: Any) -> list[Mapping[str, Any]]:
         return self.patient(lambda: list(self._pages(operation, key, **wanted)))
