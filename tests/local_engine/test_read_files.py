@@ -34,9 +34,14 @@ PLANNED_ANEW = """
 lengths = spark.read.text(text).selectExpr("cast(length(value) AS long) AS small").distinct()
 spark.read.parquet(table).join(lengths, "small").count()
 """
-UNTOLD = """
+OTHER = """
 rows = spark.newSession().read.parquet(table)
 rows.count()
+"""
+DROPPED = """
+absent = spark.read.text(text).where("value = 'absent'").selectExpr("length(value) AS small")
+wide = spark.read.parquet(table).groupBy("wide").agg({"small": "max"})
+wide.withColumnRenamed("max(small)", "small").join(absent.distinct(), "small").count()
 """
 READS = {
     "nothing": ("spark.range(1000).count()", 0),
@@ -45,7 +50,7 @@ READS = {
     "one partition": ("spark.read.parquet(table).where('part = 1').count()", "part=1"),
     "twice": (JOINED, "two tables"),
     "two tables": (PLANNED_ANEW, "table and text"),
-    "another session's": (UNTOLD, None),
+    "another session's": (OTHER, "table"),
     "kept": (KEPT, "table"),
     "its own output": (OWN_OUTPUT, "out"),
     "text": ("spark.read.text(text).count()", "text"),
@@ -53,7 +58,9 @@ READS = {
     "rows of Python": ("spark.createDataFrame([(1,)], 'n int').collect()", None),
     "an RDD": ("spark.sparkContext.textFile(text).count()", None),
     "the RDD of a table": ("spark.read.parquet(table).rdd.count()", None),
-    "a row at a time": ("list(spark.read.parquet(table).toLocalIterator())", None),
+    "a row at a time": ("list(spark.read.parquet(table).toLocalIterator())", "table"),
+    "a scan that adaptive execution drops": (DROPPED, "table and text"),
+    "201 queries": ("for _ in range(201):\n    spark.range(0).collect()", None),
 }
 BODY = """
 import json, shutil
@@ -108,6 +115,6 @@ def test_the_sizes_of_the_files_that_are_scanned(bench, table, tmp_path):
 @pytest.mark.parametrize("unknown", [False, True])
 def test_what_a_step_has_read_is_on_its_asset(bench, table, unknown):
     body = f"spark.read.parquet({str(table)!r}).agg({{'small': 'max'}}).collect()\n"
-    body += f"spark.newSession().read.parquet({str(table)!r}).count()\n" * unknown
+    body += f"spark.sparkContext.textFile({str(table / 'part=0')!r}).count()\n" * unknown
     made = bench.run(bench.spark("made", body, timeout_s=300.0)).materialized
     assert made.get("spark/input_bytes") == (None if unknown else size(table))
