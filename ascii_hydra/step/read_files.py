@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 MOST_QUERIES = 200
-"""Of a step with more queries than this, nobody is told what it has read: asking takes 3 ms each."""
+"""Of a step with more queries, nobody is told what it has read: asking for 200 takes 0.6 s."""
 
 _METRIC = "size of files read"
 # Leaves of a plan that read nothing from outside.
@@ -91,7 +91,9 @@ class _Queries:
         self._jvm = context._jvm
         self._context = context._jsc.sc()
         self._store = session._jsparkSession.sharedState().statusStore()
-        self._earlier_query = max((one.executionId() for one in self._newest_queries(1)), default=-1)
+        self._earlier_query = max(
+            (one.executionId() for one in self._newest_queries(1)), default=-1
+        )
         self._earlier_stage = max((one.stageId() for one in self._stages()), default=-1)
 
     def total(self) -> int:
@@ -190,6 +192,8 @@ def _check_leaves(graph: Mapping[str, Any]) -> None:
         node = nodes.pop()
         if "nodes" in node:  # a cluster: what runs as one piece of generated code
             nodes += node["nodes"]
-        elif node["id"] not in inner or node["name"].startswith(_SCANS):
-            if not (any(map(_is_size, node["metrics"])) or node["name"].startswith(_INNER)):
-                raise _UnknownError("{} tells no size".format(node["name"]))
+            continue
+        is_leaf = node["id"] not in inner or node["name"].startswith(_SCANS)
+        is_known = any(map(_is_size, node["metrics"])) or node["name"].startswith(_INNER)
+        if is_leaf and not is_known:
+            raise _UnknownError("{} tells no size".format(node["name"]))
