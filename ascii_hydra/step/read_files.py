@@ -2,20 +2,28 @@
 
 Not what Spark's tasks say that they have read: with Spark 4, Parquet reads by other threads than
 those, and the figure lacks nearly all of it. Every scan of files has a metric of its own instead,
-`size of files read` (FileSourceScanExec of Spark), which a listener of queries takes from the plan
-that was executed.
+`size of files read` (FileSourceScanExec of Spark). Spark keeps it, with the plans that were
+executed, in the store from which its UI is drawn (SQLAppStatusStore), which is there without the
+UI too. That store is asked once, when the step's work has ended: nothing listens to the queries,
+and nothing of Spark calls back into Python.
 
 The syntax here stays within Python 3.9, the oldest Python that a supported cluster ships.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Set, TypeVar
+import gzip
+import json
+import re
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Set
 
 from ascii_hydra.step.choices import Engine
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+MOST_QUERIES = 200
+"""Of a step with more queries, nobody is told what it has read: asking for 200 takes 0.6 s."""
 
 _METRIC = "size of files read"
 # Leaves of a plan that read nothing from outside.
@@ -23,8 +31,13 @@ _INNER = (
     *("Execute ", "Range", "LocalTableScan", "Scan OneRowRelation", "CommandResult"),
     *("EmptyRelation", "LocalRelation", "Reused"),
 )
-_NOTHING = "0.0 B"
+# They are leaves though a subquery (which prunes partitions) hangs below them.
+_SCANS = ("Scan ", "BatchScan")
 _EVENTS_WITHIN_MS = 5000
+_SERIALIZER = "KVUtils$KVStoreScalaSerializer"
+# SQLMetrics.stringValue of Spark: one value, or their sum before the least, middle and greatest.
+_SIZE = re.compile(r"(?:total \(min, med, max[^\n]*\)\n)?(\d+\.\d) ([KMGTPE]i)?B(?: \([^\n]*\))?")
+_UNITS = {None: 0, "Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 
 
 class FilesRead:
@@ -40,159 +53,147 @@ class FilesRead:
     """
 
     def __init__(self, spark: SparkSession, engine: Engine) -> None:
+        self._queries: Optional[_Queries] = None
         # Databricks' serverless and shared compute have no JVM, and its own readers (Photon) have
         # other metrics.
-        self._queries = None if engine is Engine.databricks else _known(lambda: _Queries(spark))
+        if engine is not Engine.databricks:
+            try:
+                self._queries = _Queries(spark)
+            except Exception:  # noqa: BLE001 - see total()
+                return
 
     def total(self) -> Optional[int]:
-        """Bytes until now. None where that is not known: on Databricks, and where something was
-        read that no scan of files tells of: RDDs, rows from Python, tables of other sources."""
-        return None if self._queries is None else _known(self._queries.total)
+        """Bytes until now, to 2.5 %: exact where Spark still has the scan's own count, else what
+        its store shows, which has one decimal of a binary unit, of which there are at least two
+        (Utils.bytesToString of Spark).
+
+        None where that is not known: on Databricks; where something was read that no scan of
+        files tells of (RDDs, rows from Python, tables of other sources); after more than
+        `MOST_QUERIES` queries, or as many stages as Spark keeps (`spark.ui.retainedStages`); and
+        where Spark does not answer, or in other words than those known here.
+        """
+        try:
+            return None if self._queries is None else self._queries.total()
+        except Exception:  # noqa: BLE001 - no step fails for want of this figure; it is absent
+            return None
 
 
-_T = TypeVar("_T")
-
-
-def _known(ask: Callable[[], _T]) -> Optional[_T]:
-    """What the JVM answers; None where it may not be asked, or by other names."""
-    from py4j.protocol import Py4JError  # type: ignore[import-untyped]
-    from pyspark.errors import PySparkException
-
-    try:
-        return ask()
-    except (Py4JError, PySparkException, AttributeError, TypeError):
-        return None
+class _UnknownError(Exception):
+    """What was read cannot be told from what Spark says."""
 
 
 class _Queries:
-    """What Spark knows of the queries of a session, from now on."""
+    """What Spark knows of the queries of an application, from now on."""
 
     def __init__(self, spark: SparkSession) -> None:
-        from pyspark.java_gateway import ensure_callback_server_started
-
         context: Any = spark.sparkContext
+        session: Any = spark
         self._jvm = context._jvm
         self._context = context._jsc.sc()
-        session: Any = spark
-        self._queries = session._jsparkSession.sharedState().statusStore()
-        self._listener = _Listener(self._jvm)
-        self._earlier_queries = set(self._query_metrics())
-        self._earlier_stages = self._stages_outside(set())
-        ensure_callback_server_started(context._gateway)  # type: ignore[no-untyped-call]
-        session._jsparkSession.listenerManager().register(self._listener)
+        self._store = session._jsparkSession.sharedState().statusStore()
+        self._earlier_query = max(
+            (one.executionId() for one in self._newest_queries(1)), default=-1
+        )
+        self._earlier_stage = max((one.stageId() for one in self._stages()), default=-1)
 
-    def total(self) -> Optional[int]:
-        """See `FilesRead.total`."""
+    def total(self) -> int:
+        """Bytes. Raises _UnknownError, or what Py4J raises."""
         # The events follow the queries at some distance.
         self._context.listenerBus().waitUntilEmpty(_EVENTS_WITHIN_MS)
-        if self._forgotten() or self._listener.unknown:
-            return None
-        if self._missed() or self._stages_outside(self._earlier_stages):
-            return None
-        return sum(self._listener.sizes.values())
+        queries = [
+            one
+            for one in self._newest_queries(MOST_QUERIES + 1)
+            if one.executionId() > self._earlier_query
+        ]
+        self._check_limits(len(queries))
+        # As Spark writes its stores to a disk: compressed JSON. One call for it all, where every
+        # node and metric would take some; and a short answer, for one above 8 KiB takes Py4J 40 ms
+        # (Nagle's algorithm there, a delayed acknowledgement here).
+        serializer = getattr(self._jvm.org.apache.spark.status, _SERIALIZER)()
 
-    def _missed(self) -> bool:
-        """Whether a scan has read something that the listener was not told of. Adaptive execution
-        plans some scans anew; those that it drops have read nothing."""
-        for query, metrics in self._query_metrics().items():
-            unseen = set(metrics) - self._listener.sizes.keys()
-            if unseen and query not in self._earlier_queries:
-                values = self._queries.executionMetrics(query)
-                told = [values.get(one) for one in unseen]
-                if any(one.isDefined() and one.get() != _NOTHING for one in told):
-                    return True
-        return False
+        def plain(value: Any) -> Any:
+            return json.loads(gzip.decompress(serializer.serialize(value)))
 
-    def _query_metrics(self) -> Dict[int, List[int]]:
-        """The identifiers of the metrics of all scans, by query: of those too that end without
-        telling a listener."""
-        found: Dict[int, List[int]] = {}
-        queries = self._queries.executionsList()
-        for i in range(queries.size()):
-            query = queries.apply(i)
-            metrics = query.metrics()
-            all_of_it = [metrics.apply(j) for j in range(metrics.size())]
-            found[query.executionId()] = [
-                one.accumulatorId() for one in all_of_it if one.name() == _METRIC
-            ]
-        return found
+        sizes: Dict[int, int] = {}
+        stages: Set[int] = set()
+        for query in queries:
+            stages.update(plain(query.stages()))
+            number = query.executionId()
+            _check_leaves(plain(self._store.planGraph(number)))
+            # Of the plans too that adaptive execution has dropped; those may have read something.
+            scans = [one["accumulatorId"] for one in plain(query.metrics()) if _is_size(one)]
+            values = plain(self._store.executionMetrics(number)) if scans else {}
+            for scan in scans:
+                # A scan whose rows are kept is in several plans, and has its value in one.
+                sizes[scan] = max(sizes.get(scan, 0), self._size(scan, values))
+        if self._reading_outside(stages):
+            raise _UnknownError("an RDD was read")
+        return sum(sizes.values())
 
-    def _stages_outside(self, but: Set[int]) -> Set[int]:
-        """Stages that have read something and belong to no query: of RDDs."""
-        of_queries: Set[int] = set()
-        queries = self._queries.executionsList()
-        for i in range(queries.size()):
-            stages = queries.apply(i).stages().toSeq()
-            of_queries |= {int(stages.apply(j)) for j in range(stages.size())}
-        reading = {int(one.stageId()) for one in self._stages() if one.inputBytes() > 0}
-        return reading - of_queries - but
+    def _newest_queries(self, most: int) -> List[Any]:
+        # In the order of their numbers, which ascend within a JVM.
+        count = self._store.executionsCount()
+        queries = self._store.executionsList(max(0, count - most), most)
+        return [queries.apply(i) for i in range(queries.size())]
 
-    def _stages(self) -> List[Any]:
+    def _check_limits(self, queries: int) -> None:
+        """Raise _UnknownError if Spark may have dropped some of what it knows, or has too much."""
+        conf = self._context.conf()
+        kept_queries = int(conf.get("spark.sql.ui.retainedExecutions", "1000"))
+        kept_stages = int(conf.get("spark.ui.retainedStages", "1000"))
+        newest_stage = max((one.stageId() for one in self._stages()), default=-1)
+        if (
+            queries > MOST_QUERIES
+            or self._store.executionsCount() >= kept_queries
+            or newest_stage + 1 >= kept_stages
+        ):
+            raise _UnknownError("there are more queries or stages than are kept or asked for")
+
+    def _size(self, scan: int, values: Mapping[str, str]) -> int:
+        """Bytes; 0 of a scan that was not executed."""
+        exact = self._jvm.org.apache.spark.util.AccumulatorContext.get(scan)
+        if exact.isDefined():
+            # Below 0 until the scan is executed.
+            return max(0, int(exact.get().value()))
+        return _bytes(values.get(str(scan), "0.0 B"))
+
+    def _reading_outside(self, of_queries: Set[int]) -> bool:
+        """Whether a stage has read something and belongs to no query: one of an RDD."""
+        return any(
+            one.inputBytes() > 0
+            for one in self._stages()
+            if one.stageId() > self._earlier_stage and one.stageId() not in of_queries
+        )
+
+    def _stages(self) -> Iterator[Any]:
         nothing = self._jvm.java.util.ArrayList()
         quantiles = self._jvm.scala.Array.emptyDoubleArray()
         stages = self._context.statusStore().stageList(nothing, False, False, quantiles, nothing)
-        return [stages.apply(i) for i in range(stages.size())]
-
-    def _forgotten(self) -> bool:
-        """Whether Spark has dropped some of what it knows, to keep its limits."""
-        conf = self._context.conf()
-        queries = self._queries.executionsCount()
-        most = min(
-            int(conf.get(key, "1000"))
-            for key in ("spark.sql.ui.retainedExecutions", "spark.ui.retainedStages")
-        )
-        newest = max((int(one.stageId()) for one in self._stages()), default=0)
-        return bool(queries >= most or newest >= most)
+        return (stages.apply(i) for i in range(stages.size()))
 
 
-class _Listener:
-    """A QueryExecutionListener. Spark calls it from a thread of its own, one query at a time."""
+def _is_size(metric: Mapping[str, Any]) -> bool:
+    return bool(metric["name"] == _METRIC)
 
-    def __init__(self, jvm: Any) -> None:
-        self._jvm = jvm
-        self.sizes: Dict[int, int] = {}
-        self.unknown = False
 
-    def onSuccess(self, _name: str, query: Any, _duration_ns: int) -> None:  # noqa: N802 - Spark's
-        self._take(query)
+def _bytes(text: str) -> int:
+    """Bytes of a metric as Spark shows it. Raises _UnknownError for any other text."""
+    shown = _SIZE.fullmatch(text)
+    if shown is None:
+        raise _UnknownError("no size: {!r}".format(text))
+    return round(float(shown.group(1)) * 1024 ** _UNITS[shown.group(2)])
 
-    def onFailure(self, _name: str, query: Any, _fault: Any) -> None:  # noqa: N802 - Spark's
-        self._take(query)
 
-    def _take(self, query: Any) -> None:
-        known, self.unknown = self.unknown, True  # should this fail half-way
-        plan = query.executedPlan()
-        complete = self._walk(self._jvm.org.apache.spark.sql.execution.SparkPlanInfo, plan)
-        self.unknown = known or not complete
-
-    def _walk(self, info: Any, plan: Any) -> bool:
-        """Whether every leaf of a plan is known."""
-        open_nodes, complete = [info.fromSparkPlan(plan)], True
-        while open_nodes:
-            node = open_nodes.pop()
-            children = node.children()
-            open_nodes += [children.apply(i) for i in range(children.size())]
-            name = node.nodeName()
-            if not (name.startswith("Scan ") or children.isEmpty()):
-                continue
-            size = self._size(node.metrics())
-            complete &= size or name.startswith(_INNER)
-        return complete
-
-    def _size(self, metrics: Any) -> bool:
-        found = [metrics.apply(i) for i in range(metrics.size())]
-        for one in found:
-            if one.name() == _METRIC:
-                number = one.accumulatorId()
-                value = self._jvm.org.apache.spark.util.AccumulatorContext.get(number)
-                if value.isEmpty():
-                    return False
-                # Below 0 until the scan is executed.
-                self.sizes[number] = max(0, int(value.get().value()))
-                return True
-        return False
-
-    class Java:
-        """The interface that Py4J gives it."""
-
-        implements = ["org.apache.spark.sql.util.QueryExecutionListener"]  # noqa: RUF012
+def _check_leaves(graph: Mapping[str, Any]) -> None:
+    """Raise _UnknownError if a leaf of a plan's graph reads and does not say how much."""
+    nodes = list(graph["nodes"])
+    inner = {edge["toId"] for edge in graph["edges"]}
+    while nodes:
+        node = nodes.pop()
+        if "nodes" in node:  # a cluster: what runs as one piece of generated code
+            nodes += node["nodes"]
+            continue
+        is_leaf = node["id"] not in inner or node["name"].startswith(_SCANS)
+        is_known = any(map(_is_size, node["metrics"])) or node["name"].startswith(_INNER)
+        if is_leaf and not is_known:
+            raise _UnknownError("{} tells no size".format(node["name"]))

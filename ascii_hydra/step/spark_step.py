@@ -239,8 +239,7 @@ def _check_output(watch: OutputWatch, context: PipesContext) -> None:
     watch.check("pipeline.steps.STEP.writes_output=false, or writes_output=False of spark_asset")
     if watch.unknown is not None:
         context.log.warning(
-            "nobody has checked that this step has written its output: its folder could not be"
-            " listed ({})".format(watch.unknown)
+            "nobody can tell whether this step has written its output: {}".format(watch.unknown)
         )
 
 

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 # A mounted folder shows what executors have just written with some delay.
-_MOUNT_PATIENCE_S = 10.0
+_MOUNT_PATIENCE_S = 30.0
 _PAUSE_S = 0.5
+# A list in one text takes some 500 B of the driver's memory for each, twice (JVM and Python).
+_MOST_FILES = 100_000
 _MOUNTED = ("/Volumes/", "/Workspace/")
 _FILE_SCHEME = re.compile(r"^file:/+")
 # FileStatus.toString: one after the other, each with its class in front. Reading a file changes
@@ -52,10 +54,13 @@ class OutputWatch:
         self._uri = uri
         path = _path_of(uri, engine)
         self._patience_s = _MOUNT_PATIENCE_S if uri.startswith(_MOUNTED) else 0.0
+        # Hidden files may have changed where Spark lists: _SUCCESS of an append without a row.
+        self._sees_all = True
         self._entries: Callable[[], Iterator[object]]
         if path is not None:
             self._entries = lambda: _files(path)
         elif engine is Engine.databricks:
+            self._sees_all = False
             self._entries = lambda: _spark_files(uri, spark)
         else:
             self._entries = lambda: _hadoop_files(uri, spark)
@@ -68,7 +73,8 @@ class OutputWatch:
             self.unknown = _words(fault)
 
     def check(self, where: str) -> None:
-        """Raise OutputNotWrittenError if nothing was written since this was made.
+        """Raise OutputNotWrittenError if nothing was written since this was made. Where that is
+        not certain, say why in `unknown`.
 
         Args:
             where: the key by which a step says that it has no output.
@@ -83,6 +89,9 @@ class OutputWatch:
                     left += 1
             except (OSError, UnlistedError) as fault:
                 self.unknown = _words(fault)
+                return
+            if left and not self._sees_all:
+                self.unknown = "no new file is seen, and Spark does not list hidden ones"
                 return
             if time.monotonic() >= deadline:
                 there = (
@@ -115,7 +124,7 @@ def _files(path: str) -> Iterator[object]:
     """Every file below a path."""
     if Path(path).is_file():
         status = Path(path).stat()
-        yield path, status.st_size, status.st_mtime_ns
+        yield path, status.st_size, status.st_mtime_ns, status.st_ctime_ns
         return
     folders = [path]
     while folders:
@@ -132,7 +141,8 @@ def _files(path: str) -> Iterator[object]:
                     status = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue
-                yield entry.path, status.st_size, status.st_mtime_ns
+                # A copy may keep the time of modification (`cp -p`), but never that of change.
+                yield entry.path, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _hadoop_files(uri: str, spark: SparkSession) -> Iterator[object]:
@@ -144,6 +154,8 @@ def _hadoop_files(uri: str, spark: SparkSession) -> Iterator[object]:
         path = context._jvm.org.apache.hadoop.fs.Path(uri)
         store = path.getFileSystem(context._jsc.hadoopConfiguration())
         iterators = context._jvm.org.apache.hadoop.util.functional.RemoteIterators
+        if store.getContentSummary(path).getFileCount() > _MOST_FILES:
+            raise UnlistedError("it has more than {:,} files".format(_MOST_FILES))
         # One call instead of some for every file: each takes Py4J about 0.05 ms.
         text = iterators.toList(store.listFiles(path, True)).toString()
     except Py4JJavaError as fault:

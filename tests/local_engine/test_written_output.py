@@ -27,6 +27,11 @@ WRITES = {
         "os.makedirs(self.output, exist_ok=True)\n"
         'open(f"{self.output}/plain.txt", "w").write("new")'
     ),
+    "a copy with the times of its source": (
+        "os.makedirs(self.output, exist_ok=True)\n"
+        'open(f"{self.output}/plain.txt", "w").write("old")\n'
+        'os.utime(f"{self.output}/plain.txt", (1_700_000_000, 1_700_000_000))'
+    ),
 }
 IDLE = {
     "nothing": "spark.range(3).count()",
@@ -116,3 +121,21 @@ def test_a_script_that_does_not_run_its_step_fails(bench, tmp_path):
     script = Path(request.script)
     script.write_text(script.read_text().replace("\nStep.run()\n", "\n"))
     assert "without any Dagster Pipes message" in bench.run(request).cause
+
+
+def test_a_folder_of_very_many_files_is_not_listed(bench, tmp_path):
+    """The list is one text, in the memory of the step's driver."""
+    uri = earlier(tmp_path / "it").as_uri()
+    body = f"""
+    from ascii_hydra.step import written_output as watch
+    said = []
+    for most in (4, 3):
+        watch._MOST_FILES = most
+        try:
+            said.append(len(list(watch._hadoop_files({uri!r}, spark))))
+        except watch.UnlistedError as fault:
+            said.append(str(fault))
+    context.report_asset_materialization(metadata={{"said": str(said)}})
+    """
+    made = bench.run(bench.spark("many", body)).materialized
+    assert made["said"] == "[4, 'it has more than 3 files']"
