@@ -105,7 +105,7 @@ def _is_misspelt(override: Override) -> bool:
         override.type is OverrideType.CHANGE
         and override.package is None
         and _DEEP_KEY.fullmatch(key) is not None
-        and key.partition(".")[0] in {one.name for one in dataclasses.fields(Config)}
+        and key.partition(".")[0] != "hydra"
         and not list(_fields(Config, key.split(".")))
     )
 

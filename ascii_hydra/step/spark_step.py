@@ -15,13 +15,14 @@ The syntax here stays within Python 3.9, the oldest Python that a supported clus
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import json
 import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence, Tuple, Type
 
 from dagster_pipes import (
     DAGSTER_PIPES_CONTEXT_CLI_ARGUMENT,
@@ -189,7 +190,7 @@ class SparkStep:
             spark: a session made for this run alone; it is stopped afterwards.
             engine: where this runs; a step rarely needs it.
         """
-        raise NotImplementedError
+        raise NotImplementedError(_missing_method(type(self)))
 
     @classmethod
     def run(cls, argv: Optional[Sequence[str]] = None) -> None:
@@ -233,6 +234,13 @@ class SparkStep:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(0)
+
+
+def _missing_method(step: Type[SparkStep]) -> str:
+    name = SparkStep.execute_business_logic.__name__
+    close = difflib.get_close_matches(name, vars(step), n=1)
+    meant = "; is {} meant to be it?".format(*close) if close else ""
+    return "class {} has no method {}{}".format(step.__name__, name, meant)
 
 
 def _check_output(watch: OutputWatch, context: PipesContext) -> None:

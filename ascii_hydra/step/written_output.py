@@ -164,7 +164,10 @@ def _hadoop_files(uri: str, spark: SparkSession) -> Iterator[object]:
         raise UnlistedError(str(fault.java_exception.toString())) from None
     except (Py4JError, TypeError) as fault:  # a Hadoop before 3.3.1 has no RemoteIterators
         raise UnlistedError(str(fault)) from None
-    for one in _STATUS.split(text[1:-1])[1:]:
+    files = _STATUS.split(text[1:-1])[1:]
+    if not files and text != "[]":
+        raise UnlistedError("its list is not in words that are known: {:.100}".format(text))
+    for one in files:
         yield _ACCESS.sub("", one.rstrip(", "))
 
 

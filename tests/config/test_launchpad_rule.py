@@ -111,6 +111,7 @@ def test_what_runs_and_where_may_not(override: str) -> None:
 
 def test_a_misspelt_key_is_left_to_the_sentence_that_says_which_was_meant() -> None:
     assert not is_refused("engine.timout_minutes=3")
+    assert not is_refused("engin.timeout_minutes=3")
     assert is_refused("+engine.timout_minutes=3")
     assert is_refused("experimnt=x")
 
