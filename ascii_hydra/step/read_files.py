@@ -181,7 +181,7 @@ def _bytes(text: str) -> int:
     shown = _SIZE.fullmatch(text)
     if shown is None:
         raise _UnknownError("no size: {!r}".format(text))
-    return round(float(shown.group(1)) * 1024 ** _UNITS[shown.group(2)])
+    return round(float(shown.group(1)) * (1 << 10 * _UNITS[shown.group(2)]))
 
 
 def _check_leaves(graph: Mapping[str, Any]) -> None:
