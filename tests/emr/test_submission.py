@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 from dagster_pipes import encode_param
 
+from ascii_hydra.engines.aws_errors import IncompleteAnswerError
 from ascii_hydra.engines.emr.api import Emr, pipes_uri
 from ascii_hydra.engines.emr.job import Job, UnusableClusterError
 from ascii_hydra.engines.emr.lifetime import LIFETIME_ACTION, submitted_identity
@@ -307,7 +308,7 @@ def test_an_answer_that_names_nothing_is_no_clear_answer(cloud):
 
     def submit(number: int) -> str:
         asked.append(number)
-        return {}["JobFlowId"]
+        raise IncompleteAnswerError("EMR's answer to run_job_flow is without JobFlowId")
 
     assert once(emr, submit, lambda number: "j-1" if number > 1 else None) == "j-1"
     assert asked == [1, 2]
