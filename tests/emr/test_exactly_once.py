@@ -247,7 +247,7 @@ def test_a_double_that_cannot_be_ended_is_named_with_the_command(bench, cloud, d
     cloud.behave(fault("TerminateJobFlows", "refused"), provisioning_seconds=36_000, speed=1)
     job.seek_doubles(cloud.clock.now() + 30)
     (warning,) = [line for line in bench.told if "may still be running" in line]
-    assert f"double {double}" in warning
+    assert f"cluster {double} may still be running" in warning
     assert f"aws emr terminate-clusters --cluster-ids {double}" in warning
     cloud.behave(provisioning_seconds=36_000)
     assert job.end() == ()  # tried again at the end
