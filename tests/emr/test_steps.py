@@ -61,7 +61,7 @@ def test_spark_is_told_the_sizes_that_the_plan_shows(bench, cloud):
     assert ended.green, ended.cause
     made = ended.materialized
     assert made["executor.cores"] == "4"
-    assert made["executor.memory"] == "8174m"
+    assert made["executor.memory"] == "7572m"
     assert made["dynamicAllocation.initialExecutors"] == "2"
     (cluster,) = cloud.clusters("tests/sized")
     told = cloud.emr.describe_cluster(ClusterId=cluster["Id"])["Cluster"]["Configurations"]

@@ -9,7 +9,7 @@ from ascii_hydra.catalogue import InstanceType, instance_types
 from ascii_hydra.catalogue.prices import Market
 from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.emr.nodes import Nodes, most_workers, nodes_of, worker_nodes
-from ascii_hydra.engines.emr.sizing import executor_vcpus
+from ascii_hydra.engines.emr.sizing import sizing
 from ascii_hydra.engines.emr.submit_words import spark_conf_in
 from ascii_hydra.engines.promise import Capacity, Hardware
 
@@ -49,7 +49,7 @@ def capacity(request: EmrRequest) -> Capacity | None:
     Where EMR may choose among several types, the first counts, as it does for the price.
 
     Raises:
-        ConfigError: Spark's sizes of memory are not as Spark reads them.
+        ConfigError: Spark's sizes of memory are not as Spark reads them, or do not fit.
     """
     flow = request.run_job_flow
     known = instance_types(request.place.region)
@@ -61,7 +61,7 @@ def capacity(request: EmrRequest) -> Capacity | None:
     ]
     if flow is None or not every or len(every) < len(workers):
         return None
-    cores = executor_vcpus(flow, spark_conf_in(request.step_config), known)
+    cores = sizing(flow, spark_conf_in(request.step_config), known).executor_vcpus
     firsts = [(one.count, kinds[0]) for one, kinds in zip(workers, every, strict=True)]
     kinds = [kind for one in every for kind in one]
     return Capacity(

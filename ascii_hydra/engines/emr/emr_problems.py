@@ -331,7 +331,8 @@ def _executor_problems(asked: EmrRequest) -> Iterator[Problem]:
         yield Problem(
             "engine.spark_conf",
             f"no worker ({describe(asked)}) has room for an executor of Spark beside the driver:"
-            " set less spark.driver.memory or spark.executor.memory, or leave both out.",
+            " set less spark.driver.memory or spark.executor.memory, or leave both out; overhead,"
+            " spark.memory.offHeap.size and spark.executor.pyspark.memory count too.",
         )
 
 

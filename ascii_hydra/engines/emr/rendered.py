@@ -30,7 +30,7 @@ from ascii_hydra.engines.emr.job_config import (
     merged_configurations,
 )
 from ascii_hydra.engines.emr.lifetime import LIFETIME_ACTION, LIFETIME_NAME, MAX_LIFETIME
-from ascii_hydra.engines.emr.sizing import sizes
+from ascii_hydra.engines.emr.sizing import sizing
 from ascii_hydra.engines.emr.submit_words import argument_problems, submit_words
 from ascii_hydra.engines.libraries import archive_upload, step_libraries
 from ascii_hydra.engines.payload import (
@@ -110,7 +110,7 @@ def emr_request(run: StepRun, live: LiveCatalogue | None = None) -> EmrRequest:
         flow = _run_job_flow(run, engine, cluster, workers, known, payload, shared=shared)
         flow = merged(flow, settings.config.emr_job_config)
         if _is_well_formed(flow, settings.config.emr_job_config):
-            ours = sizes(flow, engine.spark_conf, known)
+            ours = sizing(flow, engine.spark_conf, known).configurations
             flow["Configurations"] = merged_configurations(ours, flow["Configurations"] or ())
         flow["Steps"] = [step] if own else []
     root = engine.staging_root.rstrip("/")
