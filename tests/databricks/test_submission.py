@@ -187,7 +187,7 @@ def test_a_cluster_that_is_left_is_told_of_as_a_cluster(bench, cloud):
     (run,) = cloud.runs("tests/littered")
     cluster_id = ended.evidence["databricks/cluster_id"]
     (said,) = [line for line in ended.logged if "may still be running" in line]
-    assert f"cluster {cluster_id} of run {run['run_id']}, which has ended, may still" in said
+    assert f"cluster {cluster_id} of the ended run {run['run_id']} may still" in said
     assert f"End it: databricks clusters delete {cluster_id}" in said
     assert cloud.calls("databricks:clusters/delete") == 1
     assert cloud.files() == []

@@ -99,7 +99,7 @@ def left_cluster(api: Databricks, run: Mapping[str, Any]) -> StillRunning | None
         why = fault_of(raised).words
     if why is None:
         return None
-    what = f"cluster {cluster_id} of run {run.get('run_id')}, which has ended,"
+    what = f"cluster {cluster_id} of the ended run {run.get('run_id')}"
     return StillRunning(what, why, f"databricks clusters delete {cluster_id}", may_write=False)
 
 
