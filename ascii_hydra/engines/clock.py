@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Protocol
+
+# A clock that is wrong by more is believed to be only once two replies in a row say so.
+_MINUTE_S = 60.0
 
 
 class Clock(Protocol):
@@ -42,6 +46,11 @@ class CloudClock:
     long as the present correction is within these bounds it is kept, so that a clock that is right
     is left alone.
 
+    A correction by more than a minute counts once two replies in a row agree on it within a minute.
+    For one reply may have a wrong `Date` (of a cache, or of one server among many), and every time
+    limit of a step that is being paid for is measured by this clock: two days ahead for one reply,
+    and the step would be stopped.
+
     Args:
         clock: the clock here, by which one also waits.
     """
@@ -51,6 +60,7 @@ class CloudClock:
         self._lock = threading.Lock()
         self._ahead_s = 0.0
         self._last: float | None = None
+        self._suspected_s: float | None = None
 
     def now(self) -> float:
         """Seconds since the epoch, by the cloud's clock as far as it is known."""
@@ -86,14 +96,24 @@ class CloudClock:
             sent: a `reading` of before the request was sent; None if there is none.
         """
         try:
-            dated = parsedate_to_datetime(date or "").timestamp()
-        except ValueError:
+            read = parsedate_to_datetime(date or "")
+            # RFC 9110 has no date without a zone: it is GMT, whatever zone is set here.
+            dated = (read if read.tzinfo is not None else read.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
             return
         least_s = dated - self.reading()
         with self._lock:
+            ahead_s = self._ahead_s
             if sent is not None:
-                self._ahead_s = min(self._ahead_s, dated + 1.0 - sent)
-            self._ahead_s = max(self._ahead_s, least_s)
+                ahead_s = min(ahead_s, dated + 1.0 - sent)
+            ahead_s = max(ahead_s, least_s)
+            suspected_s, self._suspected_s = self._suspected_s, None
+            if abs(ahead_s - self._ahead_s) > _MINUTE_S and (
+                suspected_s is None or abs(ahead_s - suspected_s) > _MINUTE_S
+            ):
+                self._suspected_s = ahead_s
+            else:
+                self._ahead_s = ahead_s
 
 
 def cloud_clock(clock: Clock) -> CloudClock:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
+from datetime import timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 
 import pytest
 
 from ascii_hydra.costs.bill import Bill
 from ascii_hydra.databricks.workspace import Workspace
 from ascii_hydra.engines import budget
+from ascii_hydra.engines.databricks.api import Databricks
 from ascii_hydra.engines.databricks.client import DatabricksClient
+from ascii_hydra.engines.databricks_errors import OddAnswerError
 from tests.costs_databricks.conftest import EBS_USD_H, EC2, OWN_GIB, usd
 from tests.costs_databricks.test_ends import pooled
 from tests.costs_emr.test_untold import WrongClock
@@ -75,6 +80,45 @@ def test_a_clock_that_is_wrong_makes_no_bill_wrong(till, cloud, ahead_s):
     expected = usd(NODE, count=2, rented_s=rented_s, charged_s=rented_s - 215)
     assert billed.bill.usd == pytest.approx(expected, rel=0.03)
     assert billed.bill.dbu > 0
+
+
+@pytest.mark.parametrize("wrong", ["two days ahead", "Sat, 999999999999 Nov 2026 18:41:30 GMT"])
+def test_one_reply_with_a_wrong_date_stops_no_healthy_run(till, cloud, wrong):
+    cloud.behave(step_minutes=10, speed=400.0)
+    dated = []
+
+    def date(path, right):
+        if not path.endswith("runs/get"):
+            return right
+        dated.append(path)
+        if len(dated) != 2:
+            return right
+        ahead = parsedate_to_datetime(right) + timedelta(days=2)
+        return format_datetime(ahead, usegmt=True) if wrong.startswith("two") else wrong
+
+    with altered(cloud.url, lambda _path, reply: reply, date) as url:
+        request = replace(till.on("dated"), workspace=Workspace(url), timeout_s=86_400.0)
+        billed = till.run(request)
+    assert len(dated) > 2
+    assert billed.green, billed.metadata
+
+
+def test_the_date_of_an_answer_that_is_none_of_databricks_corrects_nothing(cloud):
+    path = "/api/2.2/jobs/runs/list"
+
+    def alter(called, reply):
+        return {"runs": 5} if called == path else reply
+
+    def date(called, right):
+        ahead = parsedate_to_datetime(right) + timedelta(days=2)
+        return format_datetime(ahead, usegmt=True) if called == path else right
+
+    with altered(cloud.url, alter, date) as url:
+        api = Databricks(Workspace(url), cloud.clock, threading.Event())
+        for _ in range(3):
+            with pytest.raises(OddAnswerError):
+                api.call("GET", path)
+    assert api.clock.now() == pytest.approx(cloud.clock.now(), abs=3600)
 
 
 # --- budget -------------------------------------------------------------------------------------

@@ -254,12 +254,17 @@ def cluster_of(run: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def altered(url: str, alter: Callable[[str, Any], Any]) -> Iterator[str]:
+def altered(
+    url: str,
+    alter: Callable[[str, Any], Any],
+    date: Callable[[str, str], str] = lambda _path, date: date,
+) -> Iterator[str]:
     """Address of a proxy that stands before the workspace.
 
     Args:
         url: of the workspace.
         alter: makes another reply of the path of a call and its reply.
+        date: makes another `Date` of the path of a call and that of its reply.
     """
 
     class Proxy(BaseHTTPRequestHandler):
@@ -291,7 +296,7 @@ def altered(url: str, alter: Callable[[str, Any], Any]) -> Iterator[str]:
             if status == HTTPStatus.OK and kind.get_content_type() == "application/json":
                 content = json.dumps(alter(urlsplit(self.path).path, json.loads(content))).encode()
             self.send_response_only(status)
-            self.send_header("Date", kind["Date"])
+            self.send_header("Date", date(urlsplit(self.path).path, kind["Date"]))
             self.send_header("Content-Type", kind.get("Content-Type", "text/plain"))
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()

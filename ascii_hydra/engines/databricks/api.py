@@ -271,9 +271,10 @@ def _done(
         answer = client.api_client.do(method, path, **request)
     except TypeError as raised:  # of a JSON value that is neither a mapping nor a list
         raise OddAnswerError(call, str(raised)) from raised
-    if isinstance(answer, dict):  # a list has no room for headers
-        clock.hear(answer.pop(_DATE, None), sent)
+    # A list has no room for headers.
+    date = answer.pop(_DATE, None) if isinstance(answer, dict) else None
     _check_answer(call, path, answer)
+    clock.hear(date, sent)  # of a good answer only: else it may be a gateway's, and its date
     return answer
 
 
