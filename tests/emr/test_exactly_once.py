@@ -142,7 +142,7 @@ def test_a_submission_that_works_is_not_made_again(bench, cloud, host):
     assert cloud.keys("pipes/guest/revoked-1") != []
     (step,) = cloud.steps(host)
     assert (step["Id"], submission_of(step)) == (job.step_id, 1)
-    assert job.end() is None
+    assert job.end() == ()
 
 
 def test_a_submission_is_revoked_before_the_next_one(bench, cloud, host):
@@ -155,7 +155,7 @@ def test_a_submission_is_revoked_before_the_next_one(bench, cloud, host):
     assert submission_of(step) == 3
     marks = [one.rpartition("/")[2] for one in cloud.keys("pipes/guest/")]
     assert marks == ["revoked-1", "revoked-2"]
-    assert job.end() is None
+    assert job.end() == ()
 
 
 def test_no_second_submission_if_the_first_cannot_be_revoked(bench, cloud, host):
@@ -202,7 +202,7 @@ def test_a_retry_goes_on_with_the_submission_that_is_not_revoked(bench, cloud, h
     assert states == {1: "CANCELLED", 2: "PENDING"}
     marks = [one.rpartition("/")[2] for one in cloud.keys("pipes/guest/")]
     assert marks == ["context.json", "revoked-1"]
-    assert job.end() is None
+    assert job.end() == ()
 
 
 # --- doubles -------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ def test_a_double_is_told_to_end_as_soon_as_it_is_seen(bench, cloud, doubted, sh
     assert cloud.alive() == [job.cluster_id]
     assert cloud.calls("TerminateJobFlows") == 1
     cloud.behave(provisioning_seconds=36_000)
-    assert job.end() is None
+    assert job.end() == ()
     bills = []
     assert close_shared(billed=bills.append) == ()
     assert len(bills) == (2 if shared else 0)
@@ -250,7 +250,7 @@ def test_a_double_that_cannot_be_ended_is_named_with_the_command(bench, cloud, d
     assert f"double {double}" in warning
     assert f"aws emr terminate-clusters --cluster-ids {double}" in warning
     cloud.behave(provisioning_seconds=36_000)
-    assert job.end() is None  # tried again at the end
+    assert job.end() == ()  # tried again at the end
     assert job.doubles == [double]
     assert cloud.alive() == []
 
@@ -267,7 +267,18 @@ def test_a_look_for_doubles_that_fails_is_told_and_made_again(bench, cloud, doub
     job.seek_doubles(now + 60)
     assert cloud.alive() == [job.cluster_id]
     cloud.behave(provisioning_seconds=36_000)
-    assert job.end() is None
+    assert job.end() == ()
+
+
+def test_a_throttled_look_for_doubles_does_not_hold_up_the_time_limits(bench, cloud, doubted):
+    job, seen = doubted(bench.request("twice")), cloud.calls("ListClusters")
+    throttled = fault("ListClusters", "throttled", times=9_999)
+    cloud.behave(throttled, provisioning_seconds=36_000, speed=1)
+    job.seek_doubles(cloud.clock.now() + 30)
+    assert cloud.calls("ListClusters") == seen + 1
+    assert any("doubles of it cannot be sought now (Throttling" in one for one in bench.told)
+    cloud.behave(provisioning_seconds=36_000)
+    assert job.end() == ()
 
 
 def test_a_double_that_another_process_of_the_launch_uses_is_left_to_it(bench, cloud, doubted):
@@ -278,7 +289,7 @@ def test_a_double_that_another_process_of_the_launch_uses_is_left_to_it(bench, c
     cloud.emr.add_job_flow_steps(JobFlowId=double, Steps=[theirs])
     job.seek_doubles(cloud.clock.now() + 30)
     cloud.behave(provisioning_seconds=36_000)
-    assert job.end() is None
+    assert job.end() == ()
     close_shared()
     assert cloud.alive() == [double]
     cloud.emr.terminate_job_flows(JobFlowIds=[double])
@@ -333,5 +344,5 @@ def test_a_reply_that_is_none_of_emrs_leaves_no_cluster_behind(bench, cloud, bod
         job.submit(filled(bench.request("garbled")))
         assert [job.cluster_id] == cloud.alive()
         assert cloud.calls("RunJobFlow") == 1
-        assert job.end() is None
+        assert job.end() == ()
     assert cloud.alive() == []
