@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 import warnings
 from contextlib import suppress
 from types import FrameType
@@ -57,11 +58,17 @@ def main() -> None:
     except Exception as fault:
         from ascii_hydra.config.explain import USER_ERRORS, explained
 
-        if asked or not isinstance(fault, USER_ERRORS):
+        explain = not asked and isinstance(fault, USER_ERRORS)
+        # A sweep may break after its first rows, and Python would leave with 1.
+        code = _worst({1, *_task_codes()})
+        if code == 1 and not explain:
             raise
-        _leave(1, explained(fault, conf))
-    codes = {code, *_outcome_codes()}
-    _leave(next(one for one in _WORST_FIRST if one in codes))
+        _leave(code, explained(fault, conf) if explain else traceback.format_exc())
+    _leave(_worst({code, *_outcome_codes()}))
+
+
+def _worst(codes: set[int]) -> int:
+    return next(one for one in _WORST_FIRST if one in codes)
 
 
 def _task(config: DictConfig) -> Any:
@@ -70,10 +77,14 @@ def _task(config: DictConfig) -> Any:
     return task.done(config)
 
 
+def _task_codes() -> set[int]:
+    task = sys.modules.get("ascii_hydra.task")
+    return set() if task is None else set(task.exit_codes)
+
+
 def _outcome_codes() -> set[int]:
     """What the tasks left to end with. A sweep is compared first, however it ended."""
-    task, sweep = (sys.modules.get(f"ascii_hydra.{name}") for name in ("task", "sweep"))
-    codes: set[int] = set() if task is None else set(task.exit_codes)
+    codes, sweep = _task_codes(), sys.modules.get("ascii_hydra.sweep")
     if sweep is None or sweep.folder is None:
         return codes
     from ascii_hydra.report.comparison import compared

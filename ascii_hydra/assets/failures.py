@@ -68,7 +68,7 @@ def _told_error(error: SerializableErrorInfo, what: str, run_id: str) -> str:
     _log.error("%s\n%s", what, error.to_string())
     return (
         f"{what}: {_words(thrown)}{after}\n"
-        f"traceback: in the run's events (make start, http://localhost:3000/runs/{run_id}), and in"
+        f"traceback: in the run's events in the Dagster UI (make start), at /runs/{run_id}, and in"
         " ascii_hydra.log of this command's folder"
     )
 

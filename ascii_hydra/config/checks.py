@@ -27,6 +27,11 @@ EXAMPLE_BUCKET = "ascii-hydra"
 _SECRET = re.compile(r"secret|passw|credential|token(?![a-z])|access[._-]?key", re.IGNORECASE)
 
 
+def looks_secret(text: str) -> bool:
+    """Whether a key, or the name of a variable, looks like that of a secret."""
+    return _SECRET.search(text) is not None
+
+
 def secret_problems(value: Any, where: str = "") -> Iterator[Problem]:
     """Values that look like secrets by their key, or by the variable that they are taken from.
 
@@ -44,7 +49,7 @@ def secret_problems(value: Any, where: str = "") -> Iterator[Problem]:
             yield from secret_problems(one, f"{where}[{number}]")
     elif isinstance(value, str) and value:
         from_variable = re.findall(r"\$\{oc\.env:([^},]+)", value)
-        if _SECRET.search(where) or any(_SECRET.search(one) for one in from_variable):
+        if looks_secret(where) or any(map(looks_secret, from_variable)):
             yield Problem(
                 where,
                 "looks like a secret, and a configuration is printed and kept in many places."

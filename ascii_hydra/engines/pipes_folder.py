@@ -93,6 +93,15 @@ class PipesFolder:
             lambda: self.store.write(uri, content), _WRITE_PATIENCE_S, "written", renewed=False
         )
 
+    def names(self) -> list[str]:
+        """All files in it, relative to it. Raises FolderError, for transient failures after a
+        minute."""
+        return self._patient(lambda: self.store.names(self.uri), _WRITE_PATIENCE_S, "read")
+
+    def is_finished(self) -> bool:
+        """Whether its driver has said that it has ended, or was seen to. Raises FolderError."""
+        return self._patient(self._has_ended, _WRITE_PATIENCE_S, "read")
+
     def ask_to_stop(self) -> None:
         """Let the step that has this folder end itself. Raises FolderError."""
         uri = f"{self.uri}/{STOP}"
@@ -113,9 +122,15 @@ class PipesFolder:
 
     def _is_stopped(self) -> bool:
         names = self.store.names(self.uri)
-        chunks = [int(one[1]) for one in map(_CHUNK_NAME.fullmatch, names) if one is not None]
-        if STOPPED in names or not chunks:
+        return not any(map(_CHUNK_NAME.fullmatch, names)) or self._has_ended()
+
+    def _has_ended(self) -> bool:
+        names = self.store.names(self.uri)
+        if STOPPED in names or _SEEN in names:
             return True
+        chunks = [int(one[1]) for one in map(_CHUNK_NAME.fullmatch, names) if one is not None]
+        if not chunks:
+            return False
         last = self.content(_chunk_name(max(chunks))) or b""
         return any(_is_farewell(line) for line in last.splitlines())
 
@@ -131,7 +146,7 @@ class PipesFolder:
         Args:
             submission: number of the step's, if it has one: if that is revoked, it ends itself.
         """
-        names = self._patient(lambda: self.store.names(self.uri), _WRITE_PATIENCE_S, "read")
+        names = self.names()
         revoked = submission is not None and is_revoked(names, submission)
         return CONTEXT in names and STOP not in names and not revoked
 
@@ -139,7 +154,7 @@ class PipesFolder:
         """Revoke a submission; whether no driver of it works, or ever will. Raises FolderError."""
         uri = f"{self.uri}/{revocation(submission)}"
         self._patient(lambda: self.store.write(uri, b""), _WRITE_PATIENCE_S, "written")
-        names = self._patient(lambda: self.store.names(self.uri), _WRITE_PATIENCE_S, "read")
+        names = self.names()
         return not any(is_claim(one, submission) for one in names)
 
     def forget_stop(self) -> None:

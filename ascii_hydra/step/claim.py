@@ -56,6 +56,12 @@ def is_claim(name: str, number: int) -> bool:
     return name.startswith("claim-{}-".format(number))
 
 
+def claimed_numbers(names: Iterable[str]) -> Set[int]:
+    """Numbers of the submissions that drivers have claimed, by the files of a folder."""
+    parts = [one.split("-") for one in names if one.startswith("claim-")]
+    return {int(one[1]) for one in parts if one[1].isdigit()}
+
+
 def is_revoked(names: Iterable[str], number: int) -> bool:
     """Whether these files of a folder revoke a submission that no driver works for."""
     given = set(names)

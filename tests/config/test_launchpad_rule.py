@@ -159,3 +159,35 @@ def test_what_was_typed_is_kept_for_this_user_alone(
     (file,) = tmp_path.glob("*.jsonl")
     assert file.stat().st_mode & 0o777 == 0o600
     assert len(file.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("broken", ['"mode.buck', "{}", "7", '"mode.bucket=\\ud8', "\x00\xff"])
+def test_a_line_that_was_not_written_to_its_end_allows_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    record_overrides(tmp_path, ["mode.bucket=mine"])
+    (file,) = tmp_path.glob("*.jsonl")
+    with file.open("a", encoding="latin-1") as lines:
+        lines.write(broken)
+    assert recorded_overrides() == {"mode.bucket=mine"}
+    # The next one has a line of its own.
+    record_overrides(tmp_path, ["mode.bucket=other"])
+    assert recorded_overrides() == {"mode.bucket=mine", "mode.bucket=other"}
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "+pipeline.steps.step_1.parameters.api_token=0123",
+        "+pipeline.steps.step_1.parameters={password: 0123}",
+        "mode.bucket=${oc.env:MY_SECRET}",
+    ],
+)
+def test_what_looks_like_a_secret_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    record_overrides(tmp_path, ["mode.bucket=mine", override])
+    (file,) = tmp_path.glob("*.jsonl")
+    assert file.read_text() == '"mode.bucket=mine"\n'

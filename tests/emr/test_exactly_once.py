@@ -270,6 +270,17 @@ def test_a_look_for_doubles_that_fails_is_told_and_made_again(bench, cloud, doub
     assert job.end() == ()
 
 
+def test_a_throttled_look_for_doubles_does_not_hold_up_the_time_limits(bench, cloud, doubted):
+    job, seen = doubted(bench.request("twice")), cloud.calls("ListClusters")
+    throttled = fault("ListClusters", "throttled", times=9_999)
+    cloud.behave(throttled, provisioning_seconds=36_000, speed=1)
+    job.seek_doubles(cloud.clock.now() + 30)
+    assert cloud.calls("ListClusters") == seen + 1
+    assert any("doubles of it cannot be sought now (Throttling" in one for one in bench.told)
+    cloud.behave(provisioning_seconds=36_000)
+    assert job.end() == ()
+
+
 def test_a_double_that_another_process_of_the_launch_uses_is_left_to_it(bench, cloud, doubted):
     job = doubted(bench.request("twice", shared=True))
     (double,) = [one for one in cloud.alive() if one != job.cluster_id]

@@ -241,3 +241,54 @@ def test_a_comparison_ends_with_what_its_rows_have_left(tmp_path: Path) -> None:
 )
 def test_the_exit_code(ending: Ending, left: tuple[StillRunning, ...], code: int) -> None:
     assert an_outcome(ending=ending, left=left).exit_code == code
+
+
+# The command line, in which a run leaves a cluster and Hydra breaks once it has run the row.
+BROKEN_SWEEP = """
+from dataclasses import replace
+from hydra.core.plugins import Plugins
+Plugins.instance()  # it imports the launcher anew
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from ascii_hydra import task
+from ascii_hydra.config.problems import ConfigError
+from ascii_hydra.engines.still_running import StillRunning
+from ascii_hydra.outcome import Ending
+
+def left(settings, *_):
+    resource = StillRunning("cluster j-1", "No.", "aws emr terminate-clusters j-1")
+    return replace(task._unstarted(settings.config, "it broke", Ending.failed), left=(resource,))
+
+def launch(self, *arguments, **words):
+    launched(self, *arguments, **words)
+    raise {fault}
+
+task._run = left
+launched, BasicLauncher.launch = BasicLauncher.launch, launch
+from ascii_hydra.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("ConfigError([])", "The configuration has"),
+        ("TypeError('no len()')", "Traceback (most recent call last)"),
+    ],
+)
+def test_the_exit_code_of_a_sweep_that_breaks_after_a_row(
+    environment: dict[str, str], tmp_path: Path, fault: str, told: str
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", BROKEN_SWEEP.format(fault=fault), "-m", "cluster=small,medium"],
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 3, ended.stdout + ended.stderr
+    assert "aws emr terminate-clusters j-1" in ended.stdout
+    assert told in ended.stderr

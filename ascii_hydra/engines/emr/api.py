@@ -155,6 +155,13 @@ class Emr:
         other._bears_expiry = True
         return other
 
+    def first_attempts(self) -> Emr:
+        """The same without patience: each call is made once, for whoever must go on meanwhile and
+        looks again later."""
+        spent = threading.Event()
+        spent.set()
+        return self.on_the_way_out(spent)
+
     def patient(self, call: Callable[[], T], patience_s: float = _READ_PATIENCE_S) -> T:
         """The reply to a call that changes nothing, or that may be made twice."""
         told = False

@@ -79,7 +79,8 @@ class Doubles:
             return
         self._due_at = now + _EVERY_S
         try:
-            doubles = self._new(self._emr, known, say)
+            # Limits are enforced by whoever calls this: it must not wait out a throttling.
+            doubles = self._new(self._emr.first_attempts(), known, say)
         except Exception as fault:  # noqa: BLE001 - it is told, and no reason to end the step
             self._warn_once(f"doubles of it cannot be sought now ({words(fault)})", warn)
             return

@@ -22,6 +22,7 @@ from ascii_hydra.engines.emr.api import (
 )
 from ascii_hydra.engines.emr.cluster_logs import ClusterLogs
 from ascii_hydra.engines.emr.doubles import Doubles
+from ascii_hydra.engines.emr.earlier import EarlierAttempts
 from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.emr.ending import (
     cancelled_double,
@@ -40,7 +41,6 @@ from ascii_hydra.engines.emr.submission import (
     UnclearError,
     clusters_made,
     config_of,
-    living,
     step_with,
     steps_with,
     submitted_cluster,
@@ -134,17 +134,26 @@ class Job:
             UnusableClusterError: the cluster that was named.
             LeftoverError: see there.
             ClientError, BotoCoreError: EMR cannot be asked.
-            FolderError: its messages' folder cannot be read.
+            FolderError: its messages' folder cannot be read, or asked to stop.
+            StoppedError: stopped while EMR was asked what there is.
         """
         if request.cluster_id is not None:
             self._check(request.cluster_id, request.release_label)
-        left = living(self._emr, token, request.cluster_id)
+        earlier = EarlierAttempts(self._emr, token, request, self._say)
+        left = earlier.living(lambda step: self._is_asked_for(step, token, request))
         chosen = next((one for one in left if self._is_asked_for(one[1], token, request)), None)
         uri = None if chosen is None else pipes_uri(chosen[1])
         for cluster, step in left:
             if chosen is None or step["Id"] != chosen[1]["Id"]:
-                own, double = token in cluster["Name"], pipes_uri(step) == uri
-                self._end_earlier(cluster["Id"], step, own=own, double=double)
+                self._end_earlier(cluster, step, token, double=pipes_uri(step) == uri)
+        hidden = earlier.stop(uri, lambda one: self._end_earlier(*one, token))
+        if hidden is not None:
+            why = "its driver does not answer, and EMR does not show it"
+            raise LeftoverError(
+                f"was not submitted: an earlier attempt at it may still write its output ({why})."
+                f" Look for its cluster and end it; once none is left, delete {hidden}",
+                perhaps_a_cluster(self._region, why),
+            )
         if chosen is not None:
             cluster, step = chosen
             self.cluster_id, self.step_id = cluster["Id"], step["Id"]
@@ -251,11 +260,16 @@ class Job:
         )
 
     def _end_earlier(
-        self, cluster_id: str, step: Mapping[str, Any], *, own: bool, double: bool
+        self,
+        cluster: Mapping[str, Any],
+        step: Mapping[str, Any],
+        token: str,
+        *,
+        double: bool = False,
     ) -> None:
-        step_id = step["Id"]
+        cluster_id, step_id = cluster["Id"], step["Id"]
         self._say(f"ends step {step_id} of cluster {cluster_id}, an earlier attempt's")
-        if own:
+        if token in cluster["Name"]:
             left = self._ended(cluster_id)
         elif double:
             fault = cancelled_double(self._emr, cluster_id, step_id)

@@ -21,9 +21,11 @@ from ascii_hydra.engines.emr.api import ALIVE, STEP_LIVING, Emr, pipes_uri, subm
 LOOKS_S = (0.0, 1.0, 3.0, 6.0)
 """Pauses, in seconds, before each look for what is new: EMR shows it with some delay."""
 _LOOK_PAUSE_S = 1.0
-# How long EMR is asked for a submission that it does not show though its driver works.
-_WORKING_S = 5 * 60.0
-_WORKING_PAUSE_S = 10.0
+WORKING_S = 5 * 60.0
+"""How long, in seconds, EMR is asked for a submission that it does not show though its driver
+works."""
+WORKING_PAUSE_S = 10.0
+"""Pause between two such looks, in seconds."""
 _UNCLEAR_ATTEMPTS = 3
 _NO_ID = (IncompleteAnswerError, IndexError)  # of an answer that does not say what it has made
 _PATIENCE_S = 10 * 60.0  # with throttling
@@ -117,14 +119,14 @@ def _looked_up(emr: Emr, find: Callable[[], str | None], unclear: str) -> str | 
 
 def _working(emr: Emr, find: Callable[[], str | None], unclear: str) -> str:
     """What works already, as soon as EMR shows it; one more look if stopped."""
-    deadline = emr.clock.now() + _WORKING_S
+    deadline = emr.clock.now() + WORKING_S
     while True:
         made = _look(find, unclear)
         if made is not None:
             return made
         if emr.stop.is_set() or emr.clock.now() >= deadline:
             raise UnclearError(f"{unclear}, its driver works, and EMR does not show it")
-        emr.clock.sleep(_WORKING_PAUSE_S, emr.stop)
+        emr.clock.sleep(WORKING_PAUSE_S, emr.stop)
 
 
 def _look(find: Callable[[], str | None], unclear: str) -> str | None:
