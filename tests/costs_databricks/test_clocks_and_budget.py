@@ -156,7 +156,7 @@ def test_spot_that_fell_back_is_stopped_for_what_it_costs(till, cloud):
 
 def test_instances_that_wait_in_a_pool_are_part_of_what_was_spent(till, cloud):
     cloud.behave(speed=1000.0, step_minutes=30)
-    client = till.client(launch_id="resting")
+    client = till.client(launch_id="pool-resting")
     limit = usd(NODE, count=2, rented_s=2400, charged_s=2400) + 1.0
     first = till.run(with_budget(pooled(till, "first"), limit), client)
     assert first.green

@@ -243,7 +243,7 @@ def test_a_cluster_that_grows_is_stopped_for_what_it_has_grown_to(bench, cloud):
 
 
 def test_a_cloud_that_does_not_answer_stops_nobody_and_is_asked_again(bench, cloud, monkeypatch):
-    """What is not told is not taken as spent."""
+    """For the first minutes: later, the plan counts."""
     cloud.behave(step_minutes=60, speed=200.0)
     asked, silent = [], threading.Event()
 

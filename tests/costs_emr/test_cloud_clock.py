@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
-from email.utils import formatdate
+from dataclasses import replace
+from email.utils import formatdate, parsedate_to_datetime
 
 import pytest
 
 from ascii_hydra.engines.clock import CloudClock
+from tests.cloud_proxy import Answer, Rule, proxy_of
+from tests.emr.conftest import request
+from tests.rehearsal_cloud import GOOD, place_of
 
 NOW_S, MINUTE_S, DAY_S = 1_800_000_000.0, 60.0, 86_400.0
 
@@ -78,3 +82,20 @@ def test_a_date_of_an_unknown_zone_is_gmt(clock, monkeypatch):
         monkeypatch.undo()
         time.tzset()
     assert clock.now() == NOW_S
+
+
+def two_days_ahead(answer: Answer) -> Answer:
+    headers = dict(answer.headers)
+    ahead_s = parsedate_to_datetime(headers["Date"]).timestamp() + 2 * DAY_S
+    return replace(answer, headers=[*{**headers, "Date": formatdate(ahead_s, usegmt=True)}.items()])
+
+
+@pytest.mark.parametrize("operation", ["ListSteps", "DescribeCluster"])
+def test_one_reply_of_emr_with_a_wrong_date_stops_no_healthy_step(bench, cloud, operation):
+    cloud.behave(step_minutes=5, speed=100.0)
+    ahead = Rule(operation, change=two_days_ahead, after=2)
+    with proxy_of(cloud.url) as proxy:
+        proxy.behave(ahead)
+        ended = bench.run(request(place_of(proxy.url), "dated", GOOD))
+    assert ahead.effects == 1
+    assert ended.green, ended.cause
