@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ascii_hydra.engines.budget_after import over_budget
 from ascii_hydra.engines.budget_before import row_over_budget
 from ascii_hydra.engines.estimate import plan_estimates
 from ascii_hydra.outcome import Ending, Outcome
+from ascii_hydra.report.progress import show
 from ascii_hydra.report.sweep_folder import earlier_rows, taken_over, written_rows
 from tests.comparison.made_up_sweep import an_outcome, compared_json
 from tests.comparison.test_sweep import light_steps
@@ -130,32 +132,16 @@ def test_a_row_is_not_begun_once_earlier_ones_have_spent_the_budget(
     assert rows[1]["cost_usd"] is None
 
 
-def test_a_budget_that_was_passed_without_a_look_is_said(
-    command_line: CommandLine, tmp_path: Path
+def test_a_success_that_passed_its_budget_is_a_success_and_says_so(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """The workspace does not tell what is used while the steps run, so nothing is stopped for what
-    is not known; and the bills, as asked for, come to more than the plan."""
-    row = [
-        *("engine=databricks", "endpoint=rehearsal", "mode=small_dev_sample_s3"),
-        *("rehearsal.speed=20000", "rehearsal.step_minutes=30"),
-        "rehearsal.faults=[{target:'databricks:clusters/get',effect:server_error,times:9999}]",
-        *light_steps(tmp_path),
-    ]
-    usd = plan_estimates(settle(composed(row), row), history=()).usd
-    assert usd is not None
-    limit = f"{usd + 0.0005:.4f}"
-    home = {"DAGSTER_HOME": str(tmp_path / "home")}
-    ended = command_line(*row, f"launch.budget_usd={limit}", extra=home, timeout_s=240)
-    # What was asked for is done, and a success.
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    (result,) = tmp_path.glob("outputs/*/*/result.json")
-    outcome = Outcome.read(result)
-    assert outcome.ending is Ending.succeeded
-    told = outcome.over_budget
-    assert told is not None
-    assert told.startswith(f"launch.budget_usd={float(limit):g} was passed: more than ~$")
-    assert "because the last of it was seen only when nothing was left to stop" in told
-    assert told in ended.stdout
+    passed = over_budget(0.115, a_bill(0.119), a_bill(0.01), earlier_usd=0.0, stopped=False)
+    assert passed is not None
+    outcome = replace(an_outcome(0.119, 1.0), over_budget=passed)
+    assert outcome.exit_code == 0
+    assert Outcome.read(outcome.written(tmp_path)).over_budget == passed
+    show(outcome)
+    assert passed in " ".join(capsys.readouterr().out.split())
 
 
 def a_bill(usd: float, **more: Any) -> Bill:
