@@ -181,5 +181,17 @@ class Outcome:
         )
 
 
+class BrokenLaunchError(Exception):
+    """A launch ended by an exception, which is the cause of this one.
+
+    Args:
+        outcome: what is known of it, among it what may still run.
+    """
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.error)
+        self.outcome = outcome
+
+
 def _bill(data: dict[str, Any] | None) -> Bill | None:
     return None if data is None else Bill.from_json(data)

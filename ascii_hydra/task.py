@@ -23,7 +23,7 @@ from ascii_hydra.config.settle import Settings, settle
 from ascii_hydra.costs.bill import Bill
 from ascii_hydra.engines.estimate import PlannedRun, plan_estimates
 from ascii_hydra.engines.request import keeps_promise, request_problems
-from ascii_hydra.outcome import Ending, Outcome, StepOutcome
+from ascii_hydra.outcome import BrokenLaunchError, Ending, Outcome, StepOutcome
 from ascii_hydra.step.choices import Engine
 
 _log = logging.getLogger(__name__)
@@ -37,34 +37,21 @@ _spent_usd = 0.0
 
 
 def done(config: DictConfig) -> Outcome:
-    """Do what the action says, write result.json, show how it ended, and add to `exit_codes`."""
+    """Do what the action says, write result.json, show how it ended, and add to `exit_codes`.
+
+    Raises, outside a sweep, whatever it broke by.
+    """
     global _halted, _spent_usd  # noqa: PLW0603 - Hydra calls this once a row and returns nothing
     hydra_config = HydraConfig.get()
     multirun = hydra_config.mode is RunMode.MULTIRUN
-    overrides = list(hydra_config.overrides.task)
     folder = Path(hydra_config.runtime.output_dir)
-    try:
-        settings = settle(config, overrides)
-        (folder / "settled.yaml").write_text(settings.yaml, encoding="utf-8")
-        option = hydra_config.runtime.choices["pipeline"]
-        outcome = _acted(settings, option, overrides, multirun=multirun)
-        outcome = replace(outcome, keeps_promise=_keeps_promise(settings))
-    except KeyboardInterrupt:
-        outcome = _unstarted(config, "interrupted before anything was started", Ending.canceled)
-    except Exception as fault:
-        # A row of a sweep that breaks is recorded and compared as failed; Hydra 1.3 would drop the
-        # comparison of all rows if it were raised.
-        if not multirun:
-            raise
-        _log.exception("this row broke")
-        outcome = _unstarted(config, _told(fault), Ending.failed)
-        if not isinstance(fault, USER_ERRORS):  # those come before anything is started
-            unknown = Bill(unpriced=("what it had cost when it broke",))
-            outcome = replace(outcome, shared=unknown)
-            if config.launch.budget_usd is not None:
-                _halted = (
-                    "an earlier row broke, and what it has cost of launch.budget_usd is not known"
-                )
+    outcome, broken = _attempted(config, folder, multirun=multirun)
+    # A row of a sweep that breaks is recorded and compared as failed; Hydra 1.3 would drop the
+    # comparison of all rows if it were raised.
+    if broken is not None and multirun:
+        _log.error("this row broke", exc_info=broken)
+        if not isinstance(broken, USER_ERRORS) and config.launch.budget_usd is not None:
+            _halted = "an earlier row broke, and what it has cost of launch.budget_usd is not known"
     outcome = replace(outcome, over_budget=_passed_budget(config.launch.budget_usd, outcome))
     outcome.written(folder)
     if outcome.resumed_from is None and outcome.ending is not Ending.planned:
@@ -85,7 +72,37 @@ def done(config: DictConfig) -> Outcome:
             _halted = "the sweep was interrupted"
         elif multirun and config.launch.on_failure is OnFailure["stop"]:
             _halted = _halted or "an earlier row failed (launch.on_failure=stop)"
+    if broken is not None and not multirun:
+        raise broken
     return outcome
+
+
+def _attempted(
+    config: DictConfig, folder: Path, *, multirun: bool
+) -> tuple[Outcome, BaseException | None]:
+    """How it ended, and what it broke by, if anything; raises what a single run breaks by before
+    its launch."""
+    hydra_config = HydraConfig.get()
+    overrides = list(hydra_config.overrides.task)
+    try:
+        settings = settle(config, overrides)
+        (folder / "settled.yaml").write_text(settings.yaml, encoding="utf-8")
+        option = hydra_config.runtime.choices["pipeline"]
+        outcome = _acted(settings, option, overrides, multirun=multirun)
+        return replace(outcome, keeps_promise=_keeps_promise(settings)), None
+    except KeyboardInterrupt:
+        why = "interrupted before anything was started"
+        return _unstarted(config, why, Ending.canceled), None
+    except BrokenLaunchError as fault:
+        return fault.outcome, fault.__cause__
+    except Exception as fault:
+        if not multirun:
+            raise
+        outcome = _unstarted(config, _told(fault), Ending.failed)
+        if not isinstance(fault, USER_ERRORS):  # those come before anything is started
+            unknown = Bill(unpriced=("what it had cost when it broke",))
+            outcome = replace(outcome, shared=unknown)
+        return outcome, fault
 
 
 def _keeps_promise(settings: Settings) -> bool:

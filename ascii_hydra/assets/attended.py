@@ -15,6 +15,7 @@ from ascii_hydra.assets.step_logs import StepLogs
 from ascii_hydra.config.problems import ConfigError
 from ascii_hydra.engines.clock import Clock
 from ascii_hydra.engines.pyspark import LocalSparkClient
+from ascii_hydra.engines.still_running import StillRunning
 from ascii_hydra.step.choices import Engine
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def attended(
     stop: threading.Event,
     tell: Callable[[str], None],
     warn: Callable[[str], None],
+    keep: Callable[[StillRunning], None],
 ) -> SparkPipesClient:
     """The resource of runs that a terminal watches: they stop when it says so, tell it what goes
     on, and share what they share with the other runs of the launch.
@@ -37,6 +39,7 @@ def attended(
         stop: set when it is to end.
         tell: takes a line for people.
         warn: takes a line that people must not miss.
+        keep: takes what may be left running, at once.
     """
     try:
         offered = default_choice(conf)
@@ -52,7 +55,7 @@ def attended(
 
         def cloud_client(self, engine: Engine, clock: Clock) -> CloudClient[Any]:
             return client_type(engine)(
-                clock=clock, stop=stop, tell=tell, warn=warn, launch_id=launch
+                clock=clock, stop=stop, tell=tell, warn=warn, keep=keep, launch_id=launch
             )
 
         def teardown_after_execution(self, context: dg.InitResourceContext) -> None:

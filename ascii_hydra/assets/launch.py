@@ -50,8 +50,8 @@ from ascii_hydra.costs.bill import Bill, together
 from ascii_hydra.dagster_home import dagster_home
 from ascii_hydra.engines.step_costs import told_shared
 from ascii_hydra.engines.still_running import StillRunning
-from ascii_hydra.engines.still_running_events import report_still_running, still_running
-from ascii_hydra.outcome import Ending, Outcome, StepOutcome
+from ascii_hydra.engines.still_running_events import report_still_running
+from ascii_hydra.outcome import BrokenLaunchError, Ending, Outcome, StepOutcome
 from ascii_hydra.report.progress import Progress
 
 _BEFORE_ITS_STEPS = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
@@ -77,6 +77,7 @@ def launched(
 
     Raises:
         ConfigError: the partitions cannot be found, or DAGSTER_HOME cannot be used.
+        BrokenLaunchError: see there; it has what may still run.
     """
     problems = list(structure_problems(settings.config.pipeline, pipeline_structure(conf, option)))
     if problems:
@@ -95,12 +96,15 @@ def launched(
         )
     now = launch.clock()
     begun = now()
-    with launch.interruptible():
-        try:
-            for run in runs:
-                launch.execute(run)
-        finally:
-            launch.close()
+    try:
+        with launch.interruptible():
+            try:
+                for run in runs:
+                    launch.execute(run)
+            finally:
+                launch.close()
+    except Exception as fault:
+        raise BrokenLaunchError(launch.outcome(now() - begun, fault)) from fault
     return launch.outcome(now() - begun)
 
 
@@ -125,7 +129,9 @@ class _Launch:
         self._option = option
         # Names the runs of this command: they share what launch.reuse_cluster=run lets them share.
         self._id = str(uuid.uuid4())
-        client = attended(conf, self._id, self._stop, progress.note, progress.warn)
+        # By resource. Kept here, for Dagster's storage may be what breaks.
+        self._left: dict[str, StillRunning] = {}
+        client = attended(conf, self._id, self._stop, progress.note, progress.warn, self._keep)
         self._definitions = build_definitions(conf, [option], client)
         self._jobs = {
             step: self._definitions.resolve_job_def(name)
@@ -143,7 +149,6 @@ class _Launch:
         self._error: str | None = None
         # Of what the runs have shared.
         self._shared: list[Bill] = []
-        self._left: list[StillRunning] = []
 
     def clock(self) -> Callable[[], float]:
         """The time by which the whole is measured: a rehearsed cloud's, if any step is on it."""
@@ -152,13 +157,17 @@ class _Launch:
 
     def close(self) -> None:
         """End what the runs have shared."""
-        run = self._instance.get_run_by_id(self._run_ids[-1]) if self._run_ids else None
+        left = []
         for one in shared_ended(self._id, self._shared.append):
             if not isinstance(one, StillRunning):
                 self._progress.note(one)
                 continue
-            self._left.append(one)
+            self._keep(one)
+            left.append(one)
             self._progress.warn(f"{SHARED}: {one.sentence}")
+        # Only now, when all has been ended: Dagster's storage may be what breaks.
+        run = self._instance.get_run_by_id(self._run_ids[-1]) if self._run_ids else None
+        for one in left:
             if run is not None:
                 report_still_running(self._instance, run, one, who=SHARED)
         if self._shared and run is not None:
@@ -191,7 +200,6 @@ class _Launch:
             raise
         if worker.fault is not None:
             raise worker.fault
-        self._left += still_running(self._instance, run.run_id)
         ended = self._instance.get_run_by_id(run.run_id)
         known = {
             one.step for one in self._steps if one.partition == partition_key(planned.partition)
@@ -216,13 +224,26 @@ class _Launch:
             self._instance.report_run_canceling(run)
         self._stop.set()
 
-    def outcome(self, duration_s: float) -> Outcome:
-        """How everything ended."""
+    def _keep(self, left: StillRunning) -> None:
+        self._left[left.resource] = left
+
+    def outcome(self, duration_s: float, fault: Exception | None = None) -> Outcome:
+        """How everything ended.
+
+        Args:
+            duration_s: how long it took, in seconds.
+            fault: what the launch broke by.
+        """
         config = self._settings.config
         unhappy = [one for one in self._steps if one.ending is not Ending.succeeded]
+        failed = bool(unhappy) or fault is not None
         ending = (
-            Ending.canceled if self._interrupted else Ending.failed if unhappy else Ending.succeeded
+            Ending.canceled if self._interrupted else Ending.failed if failed else Ending.succeeded
         )
+        shared = list(self._shared)
+        if fault is not None:
+            self._error = f"{type(fault).__name__}: {fault}"
+            shared.append(Bill(unpriced=("what it had cost when it broke",)))
         told = any(one.error for one in self._steps)
         return Outcome(
             ending=ending,
@@ -234,11 +255,11 @@ class _Launch:
             steps=tuple(self._steps),
             duration_s=duration_s,
             virtual=self._settings.virtual,
-            shared=together(self._shared) if self._shared else None,
+            shared=together(shared) if shared else None,
             run_ids=tuple(self._run_ids),
             dagster_home=str(self._home),
             error=None if told or ending is not Ending.failed else self._error,
-            left=tuple(self._left),
+            left=tuple(self._left.values()),
         )
 
     @contextmanager

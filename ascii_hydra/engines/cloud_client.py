@@ -29,6 +29,7 @@ from ascii_hydra.engines.pipes_folder import FolderContextInjector, FolderReader
 from ascii_hydra.engines.pipes_run import Context
 from ascii_hydra.engines.planned import planned_usage
 from ascii_hydra.engines.step_costs import told_costs
+from ascii_hydra.engines.still_running import StillRunning
 from ascii_hydra.engines.store import Store
 
 
@@ -58,6 +59,7 @@ class CloudClient(PipesClient, ABC, Generic[R]):
         tell: takes a line for people at every change of a state.
         warn: takes a line for people that they must not miss: what may be left running. By default
             it is told as the others are.
+        keep: takes what may be left running, at once.
         launch_id: names the runs that share what a launch lets them share; by default each run is
             on its own.
     """
@@ -69,12 +71,14 @@ class CloudClient(PipesClient, ABC, Generic[R]):
         stop: threading.Event | None = None,
         tell: Callable[[str], None] = lambda _line: None,
         warn: Callable[[str], None] | None = None,
+        keep: Callable[[StillRunning], None] = lambda _left: None,
         launch_id: str | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._stop = stop or threading.Event()
         self._tell = tell
         self._warn = warn or tell
+        self._keep = keep
         self._launch_id = launch_id
 
     def run(  # type: ignore[override]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dagster import DagsterEventType, DagsterInstance, DagsterRun, MetadataValue
+from dagster import DagsterInstance, DagsterRun, MetadataValue
 from dagster._core.events import EngineEventData
 from dagster._utils.error import SerializableErrorInfo  # type: ignore[attr-defined]
 
@@ -29,17 +28,26 @@ class Leftovers:
         context: of the asset.
         step: the step's name as people know it.
         warn: takes a line for people.
+        keep: takes it for the launch's own account, which does not need Dagster's storage.
     """
 
-    def __init__(self, context: Context, step: str, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        step: str,
+        warn: Callable[[str], None],
+        keep: Callable[[StillRunning], None],
+    ) -> None:
         self._context = context
         self._step = step
         self._warn = warn
+        self._keep = keep
         self._left: list[StillRunning] = []
 
     def report(self, left: StillRunning) -> None:
         """Tell people, and put it into the history of the run."""
         self._left.append(left)
+        self._keep(left)
         self._warn(f"{self._step}: {left.sentence}")
         step_key = self._context.get_step_execution_context().step.key
         instance, run = self._context.instance, self._context.run
@@ -105,17 +113,3 @@ def still_running_metadata(left: Sequence[StillRunning]) -> Handle:
         STILL_RUNNING_KEY: MetadataValue.json([asdict(one) for one in left]),
         _END_WITH_KEY: MetadataValue.text("\n".join(one.command for one in left)),
     }
-
-
-def still_running(instance: DagsterInstance, run_id: str) -> tuple[StillRunning, ...]:
-    """What may still run of a run, in the order in which it was reported, each resource once."""
-    left: dict[str, StillRunning] = {}
-    for entry in instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT):
-        if entry.dagster_event is None:
-            continue
-        metadata = entry.dagster_event.engine_event_data.metadata
-        if STILL_RUNNING_KEY in metadata:
-            value: Any = metadata[STILL_RUNNING_KEY].value
-            told = json.loads(value) if isinstance(value, str) else value
-            left |= {one["resource"]: StillRunning(**one) for one in told}
-    return tuple(left.values())

@@ -99,3 +99,24 @@ def test_no_second_submission_while_a_driver_may_work(cloud, orchestrator, kille
     assert cloud.calls("RunJobFlow") == 2
     assert len(names(cloud, "executed/unseen")) == 1
     assert written(cloud, "unseen")
+
+
+def test_a_driver_that_died_with_its_cluster_is_not_waited_for(cloud, orchestrator, killed):
+    """It has claimed its submission, and nothing in its folder says that it has ended."""
+    run_id = killed("died", WRITING, 30)
+    claimed(cloud)
+    cloud.behave(provisioning_seconds=600, speed=10)
+    until(cloud.alive)
+    cloud.emr.terminate_job_flows(JobFlowIds=cloud.alive())
+    cloud.behave(speed=100)
+    until(cloud.ended)
+    begun = cloud.clock.now()
+    cloud.behave(speed=10)
+    again = orchestrator("died", WRITING, run_id)
+    until(lambda: cloud.calls("RunJobFlow") == 2)
+    assert cloud.clock.now() - begun < 300
+    cloud.behave()
+    until(lambda: again.said("ENDED"), 90)
+    assert again.said("ENDED SUCCESS"), again.lines
+    assert len(names(cloud, "executed/died")) == 1
+    assert written(cloud, "died")

@@ -17,10 +17,10 @@ from ascii_hydra.engines.emr.job import Job
 from ascii_hydra.engines.emr.shared import close_shared
 from ascii_hydra.engines.step_costs import bill_in, told_costs
 from ascii_hydra.engines.still_running import StillRunning
-from ascii_hydra.engines.still_running_events import still_running
 from ascii_hydra.rehearsal.started import started
 from tests.emr.conftest import BUCKET, Bench, Cloud
 from tests.emr.test_cancelling import STUBBORN, running
+from tests.still_running_history import still_running
 from tests.waiting import until
 
 REFUSED = {"target": "TerminateJobFlows", "effect": "refused", "times": 9_999}

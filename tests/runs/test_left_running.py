@@ -22,7 +22,7 @@ from ascii_hydra.aws.client import aws_client
 from ascii_hydra.config.schema import RehearsalConfig
 from ascii_hydra.engines.emr.api import ALIVE
 from ascii_hydra.engines.still_running import StillRunning
-from ascii_hydra.engines.still_running_events import STILL_RUNNING_KEY, still_running
+from ascii_hydra.engines.still_running_events import STILL_RUNNING_KEY
 from ascii_hydra.outcome import Ending, Outcome
 from ascii_hydra.rehearsal.started import started
 from ascii_hydra.report.comparison import compared
@@ -30,6 +30,7 @@ from ascii_hydra.report.progress import show
 from tests.comparison.made_up_sweep import an_outcome, compared_json, sweep_of
 from tests.conftest import CommandLine
 from tests.rehearsal_cloud import asked, place_of, tell
+from tests.still_running_history import still_running
 from tests.waiting import until
 
 LEFT = StillRunning("cluster j-1", "AccessDeniedException: No.", "aws emr terminate-clusters j-1")
@@ -292,3 +293,50 @@ def test_the_exit_code_of_a_sweep_that_breaks_after_a_row(
     assert ended.returncode == 3, ended.stdout + ended.stderr
     assert "aws emr terminate-clusters j-1" in ended.stdout
     assert told in ended.stderr
+
+
+# The command line, with a disk that is full as soon as a cluster has been asked for.
+FULL_DISK = """
+import sqlite3
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+
+def store_event(self, event):
+    global full
+    full = full or "is STARTING" in event.user_message
+    if full:
+        raise sqlite3.OperationalError("database or disk is full")
+    store(self, event)
+
+full, store = False, SqliteEventLogStorage.store_event
+SqliteEventLogStorage.store_event = store_event
+from ascii_hydra.cli import main
+main()
+"""
+
+
+def test_what_is_left_is_told_although_dagster_cannot_keep_it(
+    environment: dict[str, str], tmp_path: Path, cloud: str
+) -> None:
+    tell(cloud, "faults", [{"target": "TerminateJobFlows", "effect": "refused", "times": 9_999}])
+    home = tmp_path / "home"
+    home.mkdir()
+    ended = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, *in_the(cloud, "emr"), "endpoint=rehearsal"],
+        cwd=tmp_path,
+        env={**environment, "DAGSTER_HOME": str(home)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    (alive,) = aws_client("emr", place_of(cloud)).list_clusters(ClusterStates=ALIVE)["Clusters"]
+    command = f"aws emr terminate-clusters --cluster-ids {alive['Id']} --region us-east-1"
+    assert ended.returncode == 3, ended.stdout + ended.stderr
+    assert ended.stdout.splitlines()[-1] == f"  {command}"
+    assert "could not be put into the run's history" in ended.stdout + ended.stderr
+    assert "database or disk is full" in ended.stderr
+    outcome = Outcome.read(next(tmp_path.glob("outputs/*/*/result.json")))
+    assert outcome.ending is Ending.failed
+    assert [left.command for left in outcome.left] == [command]
+    assert outcome.cost_usd is None

@@ -81,7 +81,8 @@ class DatabricksClient(CloudClient[DatabricksRequest]):
         stop: threading.Event,
     ) -> PipesClientCompletedInvocation:
         api = Databricks(request.workspace, self._clock, stop, context.log.warning)
-        return _Run(context, request, api, launch, self._tell, self._warn).invocation(extras)
+        run = _Run(context, request, api, launch, self._tell, self._warn, self._keep)
+        return run.invocation(extras)
 
 
 class _Run:
@@ -95,12 +96,13 @@ class _Run:
         launch: str,
         tell: Callable[[str], None],
         warn: Callable[[str], None],
+        keep: Callable[[StillRunning], None],
     ) -> None:
         self._context = context
         self._request = request
         self._api = api
         self._tell = tell
-        self._left = Leftovers(context, request.step, warn)
+        self._left = Leftovers(context, request.step, warn, keep)
         self._identity = identity_of(context, launch)
         self._store = _store(request, api)
         self._job = Job(api, self._store, self._say, self._left.report)

@@ -67,7 +67,8 @@ class EmrClient(CloudClient[EmrRequest]):
         stop: threading.Event,
     ) -> PipesClientCompletedInvocation:
         emr = Emr(request.place, self._clock, stop, context.log.warning)
-        return _Run(context, request, emr, launch, self._tell, self._warn).invocation(extras)
+        run = _Run(context, request, emr, launch, self._tell, self._warn, self._keep)
+        return run.invocation(extras)
 
     def _shared(self, request: EmrRequest) -> str | None:
         flow = request.run_job_flow
@@ -85,12 +86,13 @@ class _Run:
         launch: str,
         tell: Callable[[str], None],
         warn: Callable[[str], None],
+        keep: Callable[[StillRunning], None],
     ) -> None:
         self._context = context
         self._request = request
         self._emr = emr
         self._tell = tell
-        self._left = Leftovers(context, request.step, warn)
+        self._left = Leftovers(context, request.step, warn, keep)
         self._identity = identity_of(context, launch)
         self._job = Job(emr, launch, self._say, self._warn)
         self._store = S3Store(request.place)

@@ -139,11 +139,12 @@ class EarlierAttempts:
 
     def _clusters(self) -> list[Mapping[str, Any]]:
         """Where it may have been submitted, in any state, the likeliest first."""
-        if self._cluster_id is not None:
-            cluster_id = self._cluster_id
-            return [self._emr.patient(lambda: self._emr.cluster(cluster_id))]
+        cluster_id = self._cluster_id
         ours = [one for one in self._emr.clusters() if one["Name"].startswith("ascii_hydra")]
-        return sorted(ours, key=lambda one: self._token not in one["Name"])
+        ours.sort(key=lambda one: self._token not in one["Name"])
+        if cluster_id is None:
+            return ours
+        return [self._emr.patient(lambda: self._emr.cluster(cluster_id)), *ours]
 
     def _sleep(self, pause_s: float) -> None:
         if self._emr.stop.is_set():
