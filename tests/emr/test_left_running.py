@@ -71,6 +71,7 @@ def test_a_cloud_that_goes_away_while_a_step_runs(monkeypatch, home):
         (one,) = ended
         assert "was given up" in one.cause
         command = f"aws emr terminate-clusters --cluster-ids {cluster_id} --region us-east-1"
+        command += f" --endpoint-url {cloud.url}"
         assert one.evidence["still_running/end_with"] == command
         (line,) = warned
         assert line.startswith(f"lonely: cluster {cluster_id} may still be running and cost money")
@@ -89,7 +90,9 @@ def test_a_submission_that_nobody_can_tell_of(bench, cloud, home):
     with home() as instance:
         (left,) = still_running(instance, ended.result.run_id)
     assert left.resource == "a cluster that may have been made"
-    assert left.command == "aws emr list-clusters --active --region us-east-1"
+    assert left.command == (
+        f"aws emr list-clusters --active --region us-east-1 --endpoint-url {cloud.url}"
+    )
     assert ended.evidence["still_running/end_with"] == left.command
 
 

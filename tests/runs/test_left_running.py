@@ -109,6 +109,7 @@ def test_an_interrupted_command_that_may_not_terminate_its_cluster(
     code, said, outcome = interrupted(environment, tmp_path, cloud, "emr", "is STARTING")
     (alive,) = aws_client("emr", place_of(cloud)).list_clusters(ClusterStates=ALIVE)["Clusters"]
     command = f"aws emr terminate-clusters --cluster-ids {alive['Id']} --region us-east-1"
+    command += f" --endpoint-url {cloud}"  # not the user's real account
 
     assert code == 3, said
     assert "nothing will be left" not in said
@@ -332,6 +333,7 @@ def test_what_is_left_is_told_although_dagster_cannot_keep_it(
     )
     (alive,) = aws_client("emr", place_of(cloud)).list_clusters(ClusterStates=ALIVE)["Clusters"]
     command = f"aws emr terminate-clusters --cluster-ids {alive['Id']} --region us-east-1"
+    command += f" --endpoint-url {cloud}"  # not the user's real account
     assert ended.returncode == 3, ended.stdout + ended.stderr
     assert ended.stdout.splitlines()[-1] == f"  {command}"
     assert "could not be put into the run's history" in ended.stdout + ended.stderr

@@ -285,12 +285,12 @@ class _Run:
 
     def _unclear(self, raised: BaseException) -> tuple[StillRunning, ...]:
         """What may run though nobody can tell whether it was submitted."""
-        job, region = self._job, self._request.place.region
+        job, place = self._job, self._request.place
         if not isinstance(raised, UnclearError) or (job.own and job.cluster_id is not None):
             return ()
         if job.cluster_id is None:
-            return (perhaps_a_cluster(region, str(raised)),)
-        return (perhaps_a_step(job.cluster_id, region, str(raised)),)
+            return (perhaps_a_cluster(place, str(raised)),)
+        return (perhaps_a_step(job.cluster_id, place, str(raised)),)
 
     def _ended_late(self) -> tuple[StillRunning, ...]:
         """End it after a fault; what may still run. Whatever keeps us from ending it is told."""
@@ -299,8 +299,8 @@ class _Run:
         except Exception as fault:
             if self._job.cluster_id is not None:
                 why = exception_words(type(fault).__name__, str(fault))
-                region = self._request.place.region
-                self._left.report(cluster_left(self._job.cluster_id, region, why))
+                place = self._request.place
+                self._left.report(cluster_left(self._job.cluster_id, place, why))
             raise
 
     def _lament(self, left: tuple[StillRunning, ...], injector: FolderContextInjector) -> None:

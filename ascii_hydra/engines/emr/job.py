@@ -152,7 +152,7 @@ class Job:
             raise LeftoverError(
                 f"was not submitted: an earlier attempt at it may still write its output ({why})."
                 f" Look for its cluster and end it; once none is left, delete {hidden}",
-                perhaps_a_cluster(self._region, why),
+                perhaps_a_cluster(self._emr.place, why),
             )
         if chosen is not None:
             cluster, step = chosen
@@ -230,7 +230,7 @@ class Job:
         assert self.cluster_id is not None
         if self.own:
             fault = left_cluster(self._emr, self.cluster_id)
-            left = None if fault is None else cluster_left(self.cluster_id, self._region, fault)
+            left = None if fault is None else cluster_left(self.cluster_id, self._emr.place, fault)
             if left is not None:
                 left = replace(left, may_write=False)
             return _known((left, *self._end_doubles()))
@@ -241,7 +241,7 @@ class Job:
         if state_of(step) == "CANCELLED" and cluster_state not in LEAVING:
             fault = stopped_driver(self._emr, self.cluster_id, step)
             if fault is not None:
-                left = step_left(self.cluster_id, str(step["Id"]), self._region, fault)
+                left = step_left(self.cluster_id, str(step["Id"]), self._emr.place, fault)
         return _known((left, *self._end_doubles()))
 
     def logs(self, log_uri: str | None) -> ClusterLogs:
@@ -273,7 +273,7 @@ class Job:
             left = self._ended(cluster_id)
         elif double:
             fault = cancelled_double(self._emr, cluster_id, step_id)
-            left = None if fault is None else step_left(cluster_id, step_id, self._region, fault)
+            left = None if fault is None else step_left(cluster_id, step_id, self._emr.place, fault)
         else:
             left = self._cancelled(cluster_id, step_id)
         if left is not None:
@@ -301,17 +301,13 @@ class Job:
         except FolderError as fault:
             raise UnclearError(f"the submission had no clear answer, and {fault}") from fault
 
-    @property
-    def _region(self) -> str | None:
-        return self._emr.place.region
-
     def _ended(self, cluster_id: str) -> StillRunning | None:
         fault = ended_cluster(self._emr, cluster_id)
-        return None if fault is None else cluster_left(cluster_id, self._region, fault)
+        return None if fault is None else cluster_left(cluster_id, self._emr.place, fault)
 
     def _cancelled(self, cluster_id: str, step_id: str) -> StillRunning | None:
         fault = cancelled_step(self._emr, cluster_id, step_id)
-        return None if fault is None else step_left(cluster_id, step_id, self._region, fault)
+        return None if fault is None else step_left(cluster_id, step_id, self._emr.place, fault)
 
     def _end_doubles(self) -> tuple[StillRunning, ...]:
         if self._doubles is None:
@@ -340,10 +336,10 @@ class Job:
             cancel=cancel,
             end=end,
             left=lambda step_id, why: replace(
-                step_left(cluster_id, step_id, self._region, why), may_write=self.step_id is None
+                step_left(cluster_id, step_id, self._emr.place, why), may_write=self.step_id is None
             ),
             perhaps=lambda why: replace(
-                perhaps_a_step(cluster_id, self._region, why), may_write=self.step_id is None
+                perhaps_a_step(cluster_id, self._emr.place, why), may_write=self.step_id is None
             ),
         )
         return submitted_step(
@@ -375,10 +371,10 @@ class Job:
             cancel=cancel,
             end=ended_cluster,
             left=lambda cluster_id, why: replace(
-                cluster_left(cluster_id, self._region, why), may_write=self.cluster_id is None
+                cluster_left(cluster_id, self._emr.place, why), may_write=self.cluster_id is None
             ),
             perhaps=lambda why: replace(
-                perhaps_a_cluster(self._region, why), may_write=self.cluster_id is None
+                perhaps_a_cluster(self._emr.place, why), may_write=self.cluster_id is None
             ),
         )
         self.cluster_id = submitted_cluster(

@@ -231,12 +231,12 @@ def _all_closed(entry: _Shared) -> Iterator[StillRunning | str]:
 
 
 def _closed(entry: _Shared, cluster_id: str) -> StillRunning | str | None:
-    out, region = entry.emr.on_the_way_out(), entry.emr.place.region
+    out, place = entry.emr.on_the_way_out(), entry.emr.place
     try:
         wanted = {one["Id"] for one in out.all_steps(cluster_id, STEP_WANTED)}
     except AWS_FAULTS as fault:
         why = f"it was not ended, since EMR does not tell whose steps are on it: {words(fault)}"
-        return cluster_left(cluster_id, region, why)
+        return cluster_left(cluster_id, place, why)
     others = sorted(wanted - entry.steps)
     if others:
         return (
@@ -244,7 +244,7 @@ def _closed(entry: _Shared, cluster_id: str) -> StillRunning | str | None:
             f" {', '.join(others)} is on it"
         )
     wrong = ended_cluster(out, cluster_id)
-    return None if wrong is None else cluster_left(cluster_id, region, wrong)
+    return None if wrong is None else cluster_left(cluster_id, place, wrong)
 
 
 def _rest(entry: _Shared, cluster_id: str) -> Bill:
@@ -281,8 +281,8 @@ def _doubles(emr: Emr, flow: Mapping[str, Any], mark: dict[str, str]) -> Doubles
         made=made,
         cancel=cancel,
         end=ended_cluster,
-        left=lambda cluster_id, why: cluster_left(cluster_id, emr.place.region, why),
-        perhaps=lambda why: perhaps_a_cluster(emr.place.region, why),
+        left=lambda cluster_id, why: cluster_left(cluster_id, emr.place, why),
+        perhaps=lambda why: perhaps_a_cluster(emr.place, why),
     )
 
 
