@@ -62,6 +62,11 @@ class CloudClock:
         self._last: float | None = None
         self._suspected_s: float | None = None
 
+    @property
+    def local(self) -> Clock:
+        """The clock here, uncorrected: for patience, which no correction may cut short."""
+        return self._clock
+
     def now(self) -> float:
         """Seconds since the epoch, by the cloud's clock as far as it is known."""
         return self.time_of(self.reading())

@@ -212,7 +212,7 @@ class Databricks:
         return repeated(
             call,
             self._borne_fault if self._on_the_way_out else databricks_fault,
-            self.clock,
+            self.clock.local,
             self.stop,
             patience_s=patience_s,
             expired=self._expired if self._on_the_way_out else None,

@@ -113,9 +113,9 @@ def _refused(out: Databricks, run_id: int) -> str | None:
 
 
 def _unseen(out: Databricks, seen: Callable[[], bool], patience_s: float) -> str | None:
-    deadline = out.clock.now() + patience_s
+    deadline = out.clock.local.now() + patience_s
     while not out.patient(seen, patience_s):
-        if out.clock.now() >= deadline:
+        if out.clock.local.now() >= deadline:
             return f"it has not been seen to end within {patience_s:g} s"
         out.clock.sleep(_PAUSE_S, out.stop)
     return None

@@ -198,7 +198,7 @@ def _pool_id(
 def _made(api: Databricks, entry: _Pool) -> tuple[str, bool]:
     """Id of a pool, and whether it was made here: a killed process, or a call without an answer,
     may have made it before. There is no idempotency token; its name is the launch's alone."""
-    deadline = api.clock.now() + _PATIENCE_S
+    deadline = api.clock.local.now() + _PATIENCE_S
     failures = 0
     while True:
         if api.stop.is_set():
@@ -213,7 +213,7 @@ def _made(api: Databricks, entry: _Pool) -> tuple[str, bool]:
         except DATABRICKS_FAULTS as raised:
             fault = fault_of(raised)
             entry.doubted = entry.doubted or (fault.transient and not fault.undone)
-            if not fault.transient or api.clock.now() > deadline:
+            if not fault.transient or api.clock.local.now() > deadline:
                 raise
             failures += 1
             wait_s = max(pause_s(failures), fault.retry_after_s or 0.0)

@@ -73,7 +73,7 @@ def submitted_run(
             and nothing is to be found.
         DATABRICKS_FAULTS: the call was refused, or throttled for ten minutes.
     """
-    deadline = api.clock.now() + _PATIENCE_S
+    deadline = api.clock.local.now() + _PATIENCE_S
     failures, unclear = 0, list[str]()
     while True:
         if api.stop.is_set():
@@ -85,7 +85,7 @@ def submitted_run(
         except (*DATABRICKS_FAULTS, *_NO_RUN_ID) as raised:
             fault = _NAMELESS if isinstance(raised, _NO_RUN_ID) else fault_of(raised)
             failures += 1
-            if not fault.transient or (fault.undone and api.clock.now() > deadline):
+            if not fault.transient or (fault.undone and api.clock.local.now() > deadline):
                 if not unclear:
                     raise
                 return _looked_up(api, found, f"{unclear[-1]}, and then {fault.words}")

@@ -175,7 +175,7 @@ class Emr:
 
         borne = expired if self._bears_expiry else None
         return repeated(
-            call, aws_fault, self.clock, self.stop, patience_s=patience_s, expired=borne
+            call, aws_fault, self.clock.local, self.stop, patience_s=patience_s, expired=borne
         )
 
     def _sending(self, context: dict[str, Any], **_: Any) -> None:

@@ -82,13 +82,15 @@ class ClusterLogs:
         """
         if self.uri is None:
             return None
-        deadline = self._emr.clock.now() + wait_s if wait_s else 0.0
+        deadline = self._emr.clock.local.now() + wait_s if wait_s else 0.0
         found: LogTail | None = None
         try:
             while True:
                 submitting, driver = self._look(step_id)
                 found = submitting + driver if submitting and driver else submitting or driver
-                late = not wait_s or self._emr.clock.now() >= deadline or self._emr.stop.is_set()
+                late = (
+                    not wait_s or self._emr.clock.local.now() >= deadline or self._emr.stop.is_set()
+                )
                 if driver is not None or late:
                     return found
                 self._emr.clock.sleep(_PAUSE_S, self._emr.stop)

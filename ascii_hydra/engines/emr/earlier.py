@@ -67,7 +67,7 @@ class EarlierAttempts:
 
         Raises StoppedError, and what `living` of submission.py raises.
         """
-        begun, told = self._emr.clock.now(), False
+        begun, told = self._emr.clock.local.now(), False
         while True:
             shown = living(self._emr, self._token, self._cluster_id)
             uris = {pipes_uri(step) for _, step in shown}
@@ -75,7 +75,7 @@ class EarlierAttempts:
             working = [one for one in hidden if self._may_work(one)]
             unbegun = [one for one in hidden if not claimed_numbers(one.names())]
             patience_s = WORKING_S if working else sum(LOOKS_S) if unbegun else 0.0
-            waited_s = self._emr.clock.now() - begun
+            waited_s = self._emr.clock.local.now() - begun
             if waited_s >= patience_s or any(is_asked_for(step) for _, step in shown):
                 return shown
             if not told:
@@ -99,7 +99,7 @@ class EarlierAttempts:
         others = [one for one in self._folders if one.uri != kept and one.names()]
         for one in others:
             one.ask_to_stop()
-        deadline = self._emr.clock.now() + WORKING_S
+        deadline = self._emr.clock.local.now() + WORKING_S
         while working := [one for one in others if self._may_work(one)]:
             shown = living(self._emr, self._token, self._cluster_id)
             by_uri = {pipes_uri(pair[1]): pair for pair in shown}
@@ -108,7 +108,7 @@ class EarlierAttempts:
                 end(pair)
             if ending:
                 continue
-            if self._emr.clock.now() >= deadline:
+            if self._emr.clock.local.now() >= deadline:
                 return working[0].uri
             self._sleep(WORKING_PAUSE_S)
         for one in others:

@@ -187,9 +187,9 @@ def _fault(call: Callable[[], None]) -> str | None:
 
 
 def _unseen(emr: Emr, seen: Callable[[], bool], patience_s: float) -> str | None:
-    deadline = emr.clock.now() + patience_s
+    deadline = emr.clock.local.now() + patience_s
     while not emr.patient(seen, patience_s):
-        if emr.clock.now() >= deadline:
+        if emr.clock.local.now() >= deadline:
             return f"it has not been seen to end within {patience_s:g} s"
         emr.clock.sleep(_PAUSE_S, emr.stop)
     return None

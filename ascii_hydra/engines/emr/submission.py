@@ -67,7 +67,7 @@ def once(
             made, and nothing is to be found.
         ClientError, BotoCoreError: the call was refused, or throttled for ten minutes.
     """
-    deadline = emr.clock.now() + _PATIENCE_S
+    deadline = emr.clock.local.now() + _PATIENCE_S
     failures, unclear = 0, list[str]()
     while True:
         number = len(unclear) + 1
@@ -81,7 +81,7 @@ def once(
         except Exception as fault:
             failures += 1
             known = isinstance(fault, AWS_FAULTS)
-            if known and is_undone(fault) and emr.clock.now() <= deadline:
+            if known and is_undone(fault) and emr.clock.local.now() <= deadline:
                 wait_s = retry_after_of(fault) or 0.0
             elif not known or (is_transient(fault) and not is_undone(fault)):
                 unclear.append(f"EMR gave no clear answer ({_unclear_words(fault)})")
@@ -119,12 +119,12 @@ def _looked_up(emr: Emr, find: Callable[[], str | None], unclear: str) -> str | 
 
 def _working(emr: Emr, find: Callable[[], str | None], unclear: str) -> str:
     """What works already, as soon as EMR shows it; one more look if stopped."""
-    deadline = emr.clock.now() + WORKING_S
+    deadline = emr.clock.local.now() + WORKING_S
     while True:
         made = _look(find, unclear)
         if made is not None:
             return made
-        if emr.stop.is_set() or emr.clock.now() >= deadline:
+        if emr.stop.is_set() or emr.clock.local.now() >= deadline:
             raise UnclearError(f"{unclear}, its driver works, and EMR does not show it")
         emr.clock.sleep(WORKING_PAUSE_S, emr.stop)
 
@@ -235,10 +235,10 @@ def step_with(
         number: of the step's submission; None for any.
         within_s: looked for so long, by the clock: EMR may show a new step with some delay.
     """
-    deadline = emr.clock.now() + within_s
+    deadline = emr.clock.local.now() + within_s
     while True:
         made = next(iter(steps_with(emr, cluster_id, uri, number)), None)
-        if made is not None or emr.clock.now() >= deadline:
+        if made is not None or emr.clock.local.now() >= deadline:
             return made
         emr.clock.sleep(_LOOK_PAUSE_S, emr.stop)
 
