@@ -83,5 +83,5 @@ class Usage:
     @property
     def is_told(self) -> bool:
         """There is something in it that costs money, or that is known to be lacking."""
-        used = any(one.count > 0 and one.rented_s > 0 for one in self.instances)
+        used = any(one.count and one.rented_s != 0 for one in self.instances)
         return used or bool(self.not_counted)

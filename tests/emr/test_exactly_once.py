@@ -90,10 +90,10 @@ def test_a_cluster_that_is_made_late_is_ended_while_the_step_runs(bench, cloud):
     cloud.behave(
         fault("RunJobFlow", "effect_late", seconds=200), provisioning_seconds=400, speed=60
     )
-    ended = bench.run(bench.request("late", COUNTED))
+    ended = bench.run(bench.request("belated", COUNTED))
     assert ended.green, ended.cause
-    assert len(names(cloud, "executed/late")) == 1
-    first, second = cloud.clusters("tests/late")
+    assert len(names(cloud, "executed/belated")) == 1
+    first, second = cloud.clusters("tests/belated")
     chosen = str(ended.materialized["emr/cluster_id"])
     (double,) = [one for one in (first, second) if one["Id"] != chosen]
     (step,) = cloud.steps(chosen)
