@@ -208,13 +208,13 @@ def test_a_cut_list_of_clusters_is_no_reason_for_a_second_one(
 ) -> None:
     """In a re-execution, which looks for what an earlier attempt has left."""
     cloud.behave(provisioning_seconds=36_000, speed=SLOW)
-    asked = request(place_of(proxy.url), "orphan", GOOD)
-    S3Store(cloud.place).write(f"{ROOT}/pipes/orphan/context.json", b"{}")
+    asked = request(place_of(proxy.url), "left_alone", GOOD)
+    S3Store(cloud.place).write(f"{ROOT}/pipes/left_alone/context.json", b"{}")
     jobs = [Job(Emr(asked.place, cloud.clock, threading.Event()), "launch", print) for _ in "ab"]
     jobs[0].submit(filled(asked))
     broken = [cut("ListClusters", times=2), cut("ListSteps")]
     proxy.behave(*broken)
-    assert jobs[1].adopt(TOKEN, asked) == f"{ROOT}/pipes/orphan"
+    assert jobs[1].adopt(TOKEN, asked) == f"{ROOT}/pipes/left_alone"
     assert [one.effects for one in broken] == [2, 1]
     assert jobs[1].cluster_id == jobs[0].cluster_id
     assert jobs[1].end() == ()

@@ -229,7 +229,7 @@ def doubted(bench, cloud):
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_double_is_told_to_end_as_soon_as_it_is_seen(bench, cloud, doubted, shared):
-    job = doubted(bench.request("twice", shared=shared))
+    job = doubted(bench.request("made_two", shared=shared))
     job.seek_doubles(cloud.clock.now() + 30)
     assert cloud.alive() == [job.cluster_id]
     assert cloud.calls("TerminateJobFlows") == 1
@@ -242,7 +242,7 @@ def test_a_double_is_told_to_end_as_soon_as_it_is_seen(bench, cloud, doubted, sh
 
 
 def test_a_double_that_cannot_be_ended_is_named_with_the_command(bench, cloud, doubted):
-    job = doubted(bench.request("twice"))
+    job = doubted(bench.request("made_two"))
     (double,) = [one for one in cloud.alive() if one != job.cluster_id]
     cloud.behave(fault("TerminateJobFlows", "refused"), provisioning_seconds=36_000, speed=1)
     job.seek_doubles(cloud.clock.now() + 30)
@@ -256,7 +256,7 @@ def test_a_double_that_cannot_be_ended_is_named_with_the_command(bench, cloud, d
 
 
 def test_a_look_for_doubles_that_fails_is_told_and_made_again(bench, cloud, doubted):
-    job = doubted(bench.request("twice"))
+    job = doubted(bench.request("made_two"))
     now = cloud.clock.now()
     cloud.behave(fault("ListClusters", "refused"), provisioning_seconds=36_000, speed=1)
     job.seek_doubles(now + 30)
@@ -271,7 +271,7 @@ def test_a_look_for_doubles_that_fails_is_told_and_made_again(bench, cloud, doub
 
 
 def test_a_throttled_look_for_doubles_does_not_hold_up_the_time_limits(bench, cloud, doubted):
-    job, seen = doubted(bench.request("twice")), cloud.calls("ListClusters")
+    job, seen = doubted(bench.request("made_two")), cloud.calls("ListClusters")
     throttled = fault("ListClusters", "throttled", times=9_999)
     cloud.behave(throttled, provisioning_seconds=36_000, speed=1)
     job.seek_doubles(cloud.clock.now() + 30)
@@ -282,7 +282,7 @@ def test_a_throttled_look_for_doubles_does_not_hold_up_the_time_limits(bench, cl
 
 
 def test_a_double_that_another_process_of_the_launch_uses_is_left_to_it(bench, cloud, doubted):
-    job = doubted(bench.request("twice", shared=True))
+    job = doubted(bench.request("made_two", shared=True))
     (double,) = [one for one in cloud.alive() if one != job.cluster_id]
     jar = {"Jar": "command-runner.jar", "Args": ["state-pusher-script"]}
     theirs = {"Name": "theirs", "ActionOnFailure": "CONTINUE", "HadoopJarStep": jar}

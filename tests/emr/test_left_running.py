@@ -131,7 +131,7 @@ def test_a_fault_in_ending_is_no_silence(bench, cloud, monkeypatch, home):
         raise AttributeError("no state")
 
     monkeypatch.setattr(Job, "end", broken)
-    request = bench.request("broken", start_timeout_s=600.0)
+    request = bench.request("unstoppable", start_timeout_s=600.0)
     ended = bench.run(request, instance=home())
     with home() as instance:
         (left,) = still_running(instance, ended.result.run_id)

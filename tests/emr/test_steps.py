@@ -114,15 +114,15 @@ def test_a_step_that_writes_nothing_is_not_green(bench):
     """An empty table is a table, and what an earlier run has left is not this one's."""
 
     def made(*more):
-        output = f"s3://{BUCKET}/output/emr_idle"
+        output = f"s3://{BUCKET}/output/emr_unwritten"
         told = ("--engine=emr", "--mode=full", f"--output={output}", *more)
-        return bench.run(bench.request("idle", STEP, arguments=told))
+        return bench.run(bench.request("unwritten", STEP, arguments=told))
 
     empty = made("--parameter=rows=0")
     assert empty.green, empty.cause
     assert not [line for line in empty.logged if "nobody can tell" in line]
     idle = made().cause
-    assert "idle raised OutputNotWrittenError: nothing was written to " in idle
+    assert "unwritten raised OutputNotWrittenError: nothing was written to " in idle
     assert "file(s) there are of an earlier run. Write to self.output" in idle
 
 
