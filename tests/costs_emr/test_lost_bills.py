@@ -82,10 +82,10 @@ def test_a_reply_that_hangs_delays_nobody_for_long(bench, cloud, monkeypatch):
     cloud.behave(step_minutes=60, speed=FAST)
     monkeypatch.setattr(calls, "_PROMPT_S", 0.5)
     hanging = threading.Event()
-    for_a_bill(monkeypatch, "instances", lambda _emr, _cluster_id: hanging.wait(20) or [])
+    for_a_bill(monkeypatch, "instances", lambda _emr, _cluster_id: hanging.wait(120) or [])
     begun = time.monotonic()
     ended = costed(bench, bench.request("hanging", timeout_s=40_000.0))
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 60
     hanging.set()
     assert ended.result.success
     assert ended.bill.estimated

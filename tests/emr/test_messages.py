@@ -133,7 +133,7 @@ def test_a_backlog_is_read_at_once_when_the_step_has_ended(place):
         put(place, uri, 1, opened())
         begun = time.monotonic()
         assert reader.drain().closed
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 30
 
     result, _, _ = materialized(place, "backlog", uri, act)
     assert result.asset_materializations_for_node("backlog")[0].metadata["rows"].value == 7

