@@ -75,9 +75,10 @@ def running_cloud() -> Iterator[Cloud]:
 def cloud(running_cloud: Cloud) -> Iterator[Cloud]:
     """The cloud; after the test nothing is alive in it, and no step's process is left."""
     running_cloud.behave()
-    PipesFolder(
-        S3Store(running_cloud.place), f"{ROOT}/pipes"
-    ).delete()  # a killed process leaves its own
+    store = S3Store(running_cloud.place)
+    PipesFolder(store, f"{ROOT}/pipes").delete()  # a killed process leaves its own
+    for written in ("executed", "output"):  # by a step of the same name in another test
+        store.delete(f"s3://{BUCKET}/{written}")
     running_cloud.forget()
     yield running_cloud
     close_shared()

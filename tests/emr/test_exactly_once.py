@@ -71,7 +71,9 @@ def called_at(cloud, operation: str) -> float:
 def test_a_second_cluster_that_emr_never_shows_does_no_work(bench, cloud):
     """Both drivers begin at the same time, on one output and one Pipes folder."""
     S3Store(cloud.place).delete(f"s3://{BUCKET}/ascii_hydra/logs")
-    cloud.behave(fault("RunJobFlow", "visible_late", seconds=1_000_000))
+    unseen = fault("RunJobFlow", "visible_late", seconds=1_000_000)
+    # It is submitted again before the first driver can begin.
+    cloud.behave(unseen, provisioning_seconds=400, speed=60)
     ended = bench.run(bench.request("unseen", WRITING))
     assert ended.green, ended.cause
     assert cloud.calls("RunJobFlow") == 2
@@ -107,11 +109,9 @@ def test_a_cluster_that_is_made_late_is_ended_while_the_step_runs(bench, cloud):
 
 @pytest.mark.parametrize("effect", ["effect_late", "visible_late"])
 def test_a_second_step_of_a_shared_cluster_does_no_work(bench, cloud, effect):
-    if effect == "effect_late":
-        late = fault("AddJobFlowSteps", effect, seconds=200)
-        cloud.behave(late, provisioning_seconds=400, speed=60)
-    else:
-        cloud.behave(fault("AddJobFlowSteps", effect, seconds=1_000_000))
+    late = fault("AddJobFlowSteps", effect, seconds=200 if effect == "effect_late" else 1_000_000)
+    # It is submitted again before the first driver can begin.
+    cloud.behave(late, provisioning_seconds=400, speed=60)
     two = {"StepConcurrencyLevel": 2}
     request = bench.request(effect, COUNTED, shared=True, flow=two)
     ended = bench.run(request, bench.client(launch_id=effect))
