@@ -13,6 +13,9 @@ from ascii_hydra.aws.client import Place, aws_client
 from ascii_hydra.rehearsal.clock import RehearsalClock
 
 SPEED = 3_000.0
+# A passing fault must not last as long as an outage that ends a step because the machine is busy:
+# these are 15 minutes, which are 0.3 s at the usual speed.
+SPEED_WITH_FAULTS = 600.0
 PIPES = """
 import os, sys, time
 from dagster_pipes import PipesCliArgsParamsLoader
@@ -84,7 +87,8 @@ class RehearsalCloud:
 
     def behave(self, *faults: dict[str, Any], **config: Any) -> None:
         """From now on; what is not named is as usual in these tests."""
-        usual = {"speed": SPEED, "provisioning_seconds": 210, "step_minutes": None}
+        speed = SPEED_WITH_FAULTS if faults else SPEED
+        usual = {"speed": speed, "provisioning_seconds": 210, "step_minutes": None}
         tell(self.url, "config", {**usual, **config})
         tell(self.url, "faults", list(faults))
 
