@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
-from ascii_hydra.engines.clock import Clock
+from ascii_hydra.engines.clock import Clock, http_date
 
 T = TypeVar("T")
 _LONGEST_PAUSE_S = 30.0
@@ -67,24 +66,16 @@ def retry_after_s(header: str | None, date: str | None = None) -> float | None:
     text = (header or "").strip()
     if text.isascii() and text.isdecimal():
         return _tolerable_pause_s(float(text))
-    due = _http_date(text)
+    due = http_date(text)
     if due is None:
         return None
-    now = _http_date(date or "") or datetime.now(UTC)
+    now = http_date(date) or datetime.now(UTC)
     return _tolerable_pause_s((due - now).total_seconds())
 
 
 def _tolerable_pause_s(wanted_s: float) -> float | None:
     """What of a wait that somebody asks for is granted, in seconds; None if it is none."""
     return min(_LONGEST_RETRY_AFTER_S, wanted_s) if wanted_s > 0 else None
-
-
-def _http_date(text: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def repeated(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import UTC
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 
@@ -100,12 +100,10 @@ class CloudClock:
             date: the header; None if the reply has none.
             sent: a `reading` of before the request was sent; None if there is none.
         """
-        try:
-            read = parsedate_to_datetime(date or "")
-            # RFC 9110 has no date without a zone: it is GMT, whatever zone is set here.
-            dated = (read if read.tzinfo is not None else read.replace(tzinfo=UTC)).timestamp()
-        except (ValueError, OverflowError):
+        moment = http_date(date)
+        if moment is None:
             return
+        dated = moment.timestamp()
         least_s = dated - self.reading()
         with self._lock:
             ahead_s = self._ahead_s
@@ -119,6 +117,16 @@ class CloudClock:
                 self._suspected_s = ahead_s
             else:
                 self._ahead_s = ahead_s
+
+
+def http_date(text: str | None) -> datetime | None:
+    """A date as HTTP has it (https://www.rfc-editor.org/rfc/rfc9110#section-5.6.7); None for what
+    cannot be read. One without a zone is GMT, whatever zone is set here."""
+    try:
+        moment = parsedate_to_datetime(text or "")
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def cloud_clock(clock: Clock) -> CloudClock:

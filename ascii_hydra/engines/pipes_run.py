@@ -24,6 +24,7 @@ from ascii_hydra.engines import budget
 from ascii_hydra.engines.payload_upload import UploadError
 from ascii_hydra.engines.pipes_folder import FolderError, MessagesUnreadableError
 from ascii_hydra.engines.pipes_reader import RejectedReportError, Report
+from ascii_hydra.engines.still_running import StillRunning
 from ascii_hydra.engines.watched import WatchingFailedError
 from ascii_hydra.step.metadata import INPUT_BYTES
 
@@ -45,6 +46,25 @@ class StepError(Exception):
         super().__init__(text)
         if again is not None:
             self.again = again
+
+
+class UnusableClusterError(StepError):
+    """The cluster that was named cannot be used."""
+
+    again = False
+
+
+class LeftoverError(StepError):
+    """What an earlier attempt has left cannot be ended.
+
+    Args:
+        text: see StepError.
+        left: what it has left.
+    """
+
+    def __init__(self, text: str, left: StillRunning) -> None:
+        super().__init__(text)
+        self.left = left
 
 
 @contextmanager

@@ -40,6 +40,11 @@ class StillRunning:
         return f"what {self.resource} costs until it ends"
 
 
+def known(left: Iterable[StillRunning | None]) -> tuple[StillRunning, ...]:
+    """What of several that were to end may still run; None stands for one that was seen to."""
+    return tuple(one for one in left if one is not None)
+
+
 def write_may_go_on(left: Iterable[StillRunning]) -> bool:
     """Whether any of them may still write the step's output."""
     return any(one.may_write for one in left)

@@ -15,7 +15,6 @@ The syntax here stays within Python 3.9, the oldest Python that a supported clus
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import json
 import os
@@ -237,6 +236,8 @@ class SparkStep:
 
 
 def _missing_method(step: Type[SparkStep]) -> str:
+    import difflib
+
     name = SparkStep.execute_business_logic.__name__
     close = difflib.get_close_matches(name, vars(step), n=1)
     meant = "; is {} meant to be it?".format(*close) if close else ""

@@ -10,11 +10,12 @@ from dagster_pipes import DAGSTER_PIPES_CONTEXT_CLI_ARGUMENT, encode_param
 
 from ascii_hydra.databricks.workspace import Workspace
 from ascii_hydra.engines.databricks.api import Databricks
-from ascii_hydra.engines.databricks.job import Job, UnusableClusterError
+from ascii_hydra.engines.databricks.job import Job
 from ascii_hydra.engines.databricks.parameters import pipes_uri
 from ascii_hydra.engines.databricks.states import task_of
 from ascii_hydra.engines.databricks.submission import UnclearError
 from ascii_hydra.engines.identity import Identity
+from ascii_hydra.engines.pipes_run import UnusableClusterError
 from ascii_hydra.step.folder_messages import FOLDER_KEY
 from tests.databricks.conftest import CLUSTER, REFUSED, ROOT, altered, fault
 from tests.waiting import until

@@ -12,11 +12,12 @@ from dagster_pipes import encode_param
 
 from ascii_hydra.engines.aws_errors import IncompleteAnswerError
 from ascii_hydra.engines.emr.api import Emr, pipes_uri
-from ascii_hydra.engines.emr.job import Job, UnusableClusterError
+from ascii_hydra.engines.emr.job import Job
 from ascii_hydra.engines.emr.lifetime import LIFETIME_ACTION, submitted_identity
 from ascii_hydra.engines.emr.submission import UnclearError, once
 from ascii_hydra.engines.identity import Identity
 from ascii_hydra.engines.pipes_folder import FolderContextInjector, FolderReader, PipesFolder
+from ascii_hydra.engines.pipes_run import UnusableClusterError
 from ascii_hydra.engines.s3_store import S3Store
 from ascii_hydra.step.folder_messages import FOLDER_KEY
 from tests.emr.conftest import ROOT

@@ -27,7 +27,7 @@ from ascii_hydra.engines.databricks.explain import (
     is_in_vain,
     may_pass,
 )
-from ascii_hydra.engines.databricks.job import Job, LeftoverError
+from ascii_hydra.engines.databricks.job import Job
 from ascii_hydra.engines.databricks.pools import pool_ids
 from ascii_hydra.engines.databricks.run_costs import RunCosts
 from ascii_hydra.engines.databricks.states import (
@@ -49,6 +49,7 @@ from ascii_hydra.engines.pipes_reader import Report
 from ascii_hydra.engines.pipes_run import (
     Context,
     Handle,
+    LeftoverError,
     StepError,
     announce,
     completed,

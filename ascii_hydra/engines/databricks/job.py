@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ascii_hydra.engines.databricks.api import Databricks
@@ -20,31 +20,12 @@ from ascii_hydra.engines.databricks.submission import (
 )
 from ascii_hydra.engines.databricks_errors import DATABRICKS_FAULTS, fault_of
 from ascii_hydra.engines.pipes_folder import FolderError, PipesFolder
-from ascii_hydra.engines.pipes_run import StepError
-from ascii_hydra.engines.still_running import StillRunning, write_may_go_on
+from ascii_hydra.engines.pipes_run import LeftoverError, UnusableClusterError
+from ascii_hydra.engines.still_running import StillRunning, known, write_may_go_on
 from ascii_hydra.engines.store import Store
 
 _USABLE = {"RUNNING", "RESIZING", "PENDING", "RESTARTING", "TERMINATED", "TERMINATING"}
 _LEFT = {"TERMINATED", "TERMINATING"}
-
-
-class UnusableClusterError(StepError):
-    """The cluster that was named cannot be used."""
-
-    again = False
-
-
-class LeftoverError(StepError):
-    """What an earlier attempt has left cannot be ended.
-
-    Args:
-        text: see StepError.
-        left: what it has left.
-    """
-
-    def __init__(self, text: str, left: StillRunning) -> None:
-        super().__init__(text)
-        self.left = left
 
 
 class Job:
@@ -196,7 +177,7 @@ class Job:
         left = None
         if self.run_id is not None:
             left = cancelled_run(self._api, self.run_id, self._see)
-        self.left = _known((left, *self._end_doubles()))
+        self.left = known((left, *self._end_doubles()))
         return self.left
 
     def leave(self, run: Mapping[str, Any]) -> tuple[StillRunning, ...]:
@@ -205,7 +186,7 @@ class Job:
         Args:
             run: what runs/get says of it.
         """
-        self.left = _known((left_cluster(self._api, run), *self._end_doubles()))
+        self.left = known((left_cluster(self._api, run), *self._end_doubles()))
         return self.left
 
     def _see(self, run: Mapping[str, Any]) -> None:
@@ -267,9 +248,5 @@ class Job:
                         ended[one] = cancelled_run(self._api, one)
         except DATABRICKS_FAULTS as raised:
             why = f"it may be there twice: {fault_of(raised).words}"
-            return _known((*ended.values(), perhaps_a_run(why)))
-        return _known(ended.values())
-
-
-def _known(left: Iterable[StillRunning | None]) -> tuple[StillRunning, ...]:
-    return tuple(one for one in left if one is not None)
+            return known((*ended.values(), perhaps_a_run(why)))
+        return known(ended.values())

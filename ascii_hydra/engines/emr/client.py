@@ -23,7 +23,7 @@ from ascii_hydra.engines.emr.api import STARTED, Emr, state_of
 from ascii_hydra.engines.emr.cluster_logs import LogTail
 from ascii_hydra.engines.emr.emr_request import EmrRequest
 from ascii_hydra.engines.emr.explain import Evidence, call_advice, cause, is_in_vain, may_pass
-from ascii_hydra.engines.emr.job import Job, LeftoverError
+from ascii_hydra.engines.emr.job import Job
 from ascii_hydra.engines.emr.leftovers import cluster_left, perhaps_a_cluster, perhaps_a_step
 from ascii_hydra.engines.emr.lifetime import submitted_identity
 from ascii_hydra.engines.emr.shared import specification
@@ -38,6 +38,7 @@ from ascii_hydra.engines.pipes_reader import Report
 from ascii_hydra.engines.pipes_run import (
     Context,
     Handle,
+    LeftoverError,
     StepError,
     announce,
     completed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -48,34 +48,15 @@ from ascii_hydra.engines.emr.submission import (
 )
 from ascii_hydra.engines.pipes_arguments import numbered
 from ascii_hydra.engines.pipes_folder import FolderError, PipesFolder
-from ascii_hydra.engines.pipes_run import StepError
+from ascii_hydra.engines.pipes_run import LeftoverError, UnusableClusterError
 from ascii_hydra.engines.s3_store import S3Store
-from ascii_hydra.engines.still_running import StillRunning
+from ascii_hydra.engines.still_running import StillRunning, known
 
 # "Maximum number of active steps(State = 'Running', ...) for cluster exceeded."
 _FULL = re.compile(r"(?i)maximum number of (?:\w+ )*steps")
 # Until EMR shows the step of a cluster that it has just made.
 _SHOWN_WITHIN_S = 30.0
 _SHARED_ATTEMPTS = 3
-
-
-class UnusableClusterError(StepError):
-    """The cluster that was named cannot be used."""
-
-    again = False
-
-
-class LeftoverError(StepError):
-    """What an earlier attempt has left cannot be ended.
-
-    Args:
-        text: see StepError.
-        left: what it has left.
-    """
-
-    def __init__(self, text: str, left: StillRunning) -> None:
-        super().__init__(text)
-        self.left = left
 
 
 class Job:
@@ -217,7 +198,7 @@ class Job:
                 left.append(self._ended(self.cluster_id))
             elif self.step_id is not None:
                 left.append(self._cancelled(self.cluster_id, self.step_id))
-        return _known((*left, *self._end_doubles()))
+        return known((*left, *self._end_doubles()))
 
     def leave(self, cluster_state: str, step: Mapping[str, Any]) -> tuple[StillRunning, ...]:
         """Once its step has ended: see its own cluster leave, or on one that stays the driver of a
@@ -233,7 +214,7 @@ class Job:
             left = None if fault is None else cluster_left(self.cluster_id, self._emr.place, fault)
             if left is not None:
                 left = replace(left, may_write=False)
-            return _known((left, *self._end_doubles()))
+            return known((left, *self._end_doubles()))
         if self._flow is not None and cluster_state in LEAVING:
             # It is of no use to the launch's other steps either.
             shared.replaced(self._emr, self.launch, self._flow, self.cluster_id)
@@ -242,7 +223,7 @@ class Job:
             fault = stopped_driver(self._emr, self.cluster_id, step)
             if fault is not None:
                 left = step_left(self.cluster_id, str(step["Id"]), self._emr.place, fault)
-        return _known((left, *self._end_doubles()))
+        return known((left, *self._end_doubles()))
 
     def logs(self, log_uri: str | None) -> ClusterLogs:
         """Its cluster's."""
@@ -440,7 +421,3 @@ def _numbered_step(request: EmrRequest, number: int) -> Mapping[str, Any]:
     hadoop = request.step_config["HadoopJarStep"]
     numbers = {**hadoop, "Args": numbered(hadoop["Args"], number)}
     return {**request.step_config, "HadoopJarStep": numbers}
-
-
-def _known(left: Iterable[StillRunning | None]) -> tuple[StillRunning, ...]:
-    return tuple(one for one in left if one is not None)
