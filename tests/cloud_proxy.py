@@ -104,8 +104,10 @@ class CloudProxy:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def behave(self, *rules: Rule) -> None:
-        """From now on."""
-        self.rules = list(rules)
+        """From now on; what the rules have seen before does not count."""
+        self.rules = [*rules]
+        for rule in rules:
+            rule.seen = 0
 
     def rule(self, operation: str) -> Rule | None:
         """What happens to this call."""

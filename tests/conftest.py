@@ -66,13 +66,18 @@ def clean_environment(home: Path) -> dict[str, str]:
 
 @pytest.fixture
 def command_line(environment: dict[str, str], tmp_path: Path) -> CommandLine:
-    """Runs `python -m ascii_hydra ARGUMENTS` in a folder of the test's own."""
+    """Runs `python -m ascii_hydra ARGUMENTS` in a folder of the test's own, or with `program` the
+    source of a Python program that ends as the command line."""
 
     def run(
-        *arguments: str, extra: Mapping[str, str] | None = None, timeout_s: float = 120
+        *arguments: str,
+        program: str | None = None,
+        extra: Mapping[str, str] | None = None,
+        timeout_s: float = 120,
     ) -> subprocess.CompletedProcess[str]:
+        command = ["-m", "ascii_hydra"] if program is None else ["-c", program]
         return subprocess.run(
-            [sys.executable, "-m", "ascii_hydra", *arguments],
+            [sys.executable, *command, *arguments],
             cwd=tmp_path,
             env={**environment, **(extra or {})},
             stdin=subprocess.DEVNULL,

@@ -24,6 +24,8 @@ _LAUNCH_PREFIXES = (
     "spark.plugins",
     "spark.submit.",
 )
+# The arguments show the latter.
+_UNSHOWN = {"costing", "writes_output"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class LocalRequest:
         place: the AWS that its data is in, or None. The credentials for it are given to processes
             when they are started, and stand nowhere else.
         costing: by what later plans find how long it took; None to keep no account.
+        writes_output: a run that does not say that it has written its output fails.
     """
 
     step: str
@@ -64,6 +67,7 @@ class LocalRequest:
     environment: Mapping[str, str] = field(default_factory=dict)
     place: Place | None = None
     costing: Costing | None = None
+    writes_output: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spark_conf", MappingProxyType(dict(self.spark_conf)))
@@ -99,7 +103,7 @@ class LocalRequest:
     def as_json(self) -> dict[str, object]:
         """The request in plain types."""
         return {
-            **{one: getattr(self, one) for one in self.__dataclass_fields__ if one != "costing"},
+            **{one: getattr(self, one) for one in self.__dataclass_fields__ if one not in _UNSHOWN},
             "arguments": list(self.arguments),
             "spark_conf": dict(self.spark_conf),
             "environment": dict(self.environment),

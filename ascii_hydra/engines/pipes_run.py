@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dagster import (
     AssetCheckResult,
@@ -26,7 +26,10 @@ from ascii_hydra.engines.pipes_folder import FolderError, MessagesUnreadableErro
 from ascii_hydra.engines.pipes_reader import RejectedReportError, Report
 from ascii_hydra.engines.still_running import StillRunning
 from ascii_hydra.engines.watched import WatchingFailedError
-from ascii_hydra.step.metadata import INPUT_BYTES
+from ascii_hydra.step.metadata import INPUT_BYTES, OUTPUT_CHECKED
+
+if TYPE_CHECKING:
+    from ascii_hydra.engines.step_costs import StepCosts
 
 Context = OpExecutionContext | AssetExecutionContext
 Handle = dict[str, MetadataValue[Any]]
@@ -118,7 +121,13 @@ def reported_exception(report: Report) -> tuple[str, str] | None:
 
 
 def completed(
-    context: Context, session: PipesSession, report: Report, handle: Mapping[str, Any]
+    context: Context,
+    session: PipesSession,
+    report: Report,
+    handle: Mapping[str, Any],
+    *,
+    writes_output: bool = False,
+    costs: StepCosts | None = None,
 ) -> PipesClientCompletedInvocation:
     """What a step that has succeeded gives to Dagster.
 
@@ -127,27 +136,41 @@ def completed(
         session: of the step, read to its end.
         report: what the messages have said.
         handle: more metadata.
+        writes_output: the step must have looked whether it has written its output.
+        costs: of the step, wasted if it raises.
 
-    Raises StepError if it reported something else than its asset and the asset's checks.
+    Raises:
+        StepError: it reported something else than its asset and the asset's checks, or does not
+            say that it has looked for its output.
     """
+    payloads = [
+        one for one in session.message_handler.get_custom_messages() if isinstance(one, dict)
+    ]
+    problem = None
     strange = _strange(context, session.message_handler.get_reported_results())
     if strange is not None:
-        raise StepError(f"reported {strange}, which its asset does not have")
-    metadata = dict(handle)
-    metadata |= _measured(session)
+        problem = f"reported {strange}, which its asset does not have"
+    elif writes_output and not any(OUTPUT_CHECKED in one for one in payloads):
+        problem = (
+            "ended well, and nothing shows that it has written its output: only"
+            " <YourStep>.run() of a SparkStep looks for it. End the script so; or declare"
+            " pipeline.steps.STEP.writes_output=false, or writes_output=False of spark_asset, and"
+            " check the output yourself."
+        )
+    if problem is not None:
+        if costs is not None:
+            costs.spoiled()
+        raise StepError(problem)
+    metadata = {**handle, **_measured(payloads)}
     if report.malformed:
         metadata["pipes/malformed_messages"] = MetadataValue.int(report.malformed)
     return PipesClientCompletedInvocation(session, metadata=metadata or None)
 
 
-def _measured(session: PipesSession) -> Handle:
+def _measured(payloads: Sequence[Mapping[str, Any]]) -> Handle:
     """What `SparkStep` measures of itself."""
-    found: Handle = {}
-    for payload in session.message_handler.get_custom_messages():
-        read = payload.get(INPUT_BYTES) if isinstance(payload, dict) else None
-        if isinstance(read, int):
-            found[INPUT_BYTES] = MetadataValue.int(read)
-    return found
+    reads = [one[INPUT_BYTES] for one in payloads if isinstance(one.get(INPUT_BYTES), int)]
+    return {INPUT_BYTES: MetadataValue.int(reads[-1])} if reads else {}
 
 
 def _strange(

@@ -166,7 +166,14 @@ class LocalSparkClient(PipesClient):
                 **costly,
             }
             raise Failure(sentence, metadata=metadata) from None
-        return completed(context, session, reader.report, costly)
+        return completed(
+            context,
+            session,
+            reader.report,
+            costly,
+            writes_output=request.writes_output,
+            costs=costs,
+        )
 
 
 class _Run:

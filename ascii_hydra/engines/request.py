@@ -204,6 +204,7 @@ def _local(run: StepRun, engine: PySparkEngine, cluster: PySparkCluster) -> Loca
         stop_grace_s=engine.stop_grace_seconds,
         place=place,
         costing=costing_of(settings, None, rents=False),
+        writes_output=settings.config.writes_output,
     )
 
 

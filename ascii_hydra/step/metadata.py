@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 INPUT_BYTES = "spark/input_bytes"
 """Metadata of an asset: the sizes of the files that its queries have scanned (read_files.py)."""
 
+OUTPUT_CHECKED = "ascii_hydra/output_checked"
+"""Key of a Pipes message: the step has looked whether it has written its output."""
+
 
 def table_schema(schema: StructType) -> Dict[str, Any]:
     """A DataFrame's schema as Pipes metadata of the type `table_schema`, under the key

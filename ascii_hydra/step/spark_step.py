@@ -34,7 +34,7 @@ from dagster_pipes import (
 
 from ascii_hydra.step.choices import Engine, ExecutionMode
 from ascii_hydra.step.folder_messages import opened_pipes
-from ascii_hydra.step.metadata import INPUT_BYTES
+from ascii_hydra.step.metadata import INPUT_BYTES, OUTPUT_CHECKED
 from ascii_hydra.step.read_files import FilesRead
 from ascii_hydra.step.written_output import OutputWatch
 
@@ -246,6 +246,7 @@ def _missing_method(step: Type[SparkStep]) -> str:
 
 def _check_output(watch: OutputWatch, context: PipesContext) -> None:
     watch.check("pipeline.steps.STEP.writes_output=false, or writes_output=False of spark_asset")
+    context.report_custom_message({OUTPUT_CHECKED: True})
     if watch.unknown is not None:
         context.log.warning(
             "nobody can tell whether this step has written its output: {}".format(watch.unknown)

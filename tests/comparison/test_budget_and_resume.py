@@ -16,14 +16,13 @@ import pytest
 
 from ascii_hydra.config.compose import composed
 from ascii_hydra.config.settle import Settings, settle
-from ascii_hydra.costs.bill import Bill, BillLine, Part
 from ascii_hydra.engines.budget_after import over_budget
 from ascii_hydra.engines.budget_before import row_over_budget
 from ascii_hydra.engines.estimate import plan_estimates
 from ascii_hydra.outcome import Ending, Outcome
 from ascii_hydra.report.progress import show
 from ascii_hydra.report.sweep_folder import earlier_rows, taken_over, written_rows
-from tests.comparison.made_up_sweep import an_outcome, compared_json
+from tests.comparison.made_up_sweep import a_bill, an_outcome, compared_json
 from tests.comparison.test_sweep import light_steps
 from tests.conftest import CommandLine
 from tests.runs.test_command_line import quick_steps
@@ -144,10 +143,6 @@ def test_a_success_that_passed_its_budget_is_a_success_and_says_so(
     assert passed in " ".join(capsys.readouterr().out.split())
 
 
-def a_bill(usd: float, **more: Any) -> Bill:
-    return Bill((BillLine(Part.compute, "x", usd, "h", 1.0, "a source", "2026-11"),), **more)
-
-
 @pytest.mark.parametrize(
     ("spent", "shared", "earlier", "stopped", "told"),
     [
@@ -188,7 +183,7 @@ def test_how_a_budget_that_was_passed_is_told(
 
 
 def test_what_is_not_known_of_a_passed_budget_is_marked() -> None:
-    spent = a_bill(2.0, unpriced=("serverless DBU",), assumed=("disks",))
+    spent = a_bill(2.0, estimated=True, unpriced=("serverless DBU",))
     told = over_budget(1.0, spent, None, earlier_usd=0.0, stopped=True)
     assert told is not None
     assert "was passed: more than ~$2.00 were spent" in told

@@ -37,7 +37,8 @@ def light_steps(folder: Path) -> list[str]:
         "    assert 'databricks-medium' not in ' '.join(sys.argv), 'the disk is full'\n",
         encoding="utf-8",
     )
-    return [f"pipeline.steps.{step}.script={path}" for step in ("step_1", "step_2")]
+    changes = (f"script={path}", "writes_output=false")
+    return [f"pipeline.steps.{step}.{one}" for step in ("step_1", "step_2") for one in changes]
 
 
 def hour_usd(row: dict[str, Any]) -> float:

@@ -151,7 +151,7 @@ def test_spot_that_fell_back_is_stopped_for_what_it_costs(till, cloud):
     limit = (as_asked + really) / 2
     billed = till.run(with_budget(asked, limit), till.client(launch_id="fallen"))
     assert not billed.green
-    assert billed.bill.usd == pytest.approx(limit, rel=0.1)
+    assert 0.9 * limit <= billed.bill.usd < really
 
 
 def test_instances_that_wait_in_a_pool_are_part_of_what_was_spent(till, cloud):

@@ -237,8 +237,7 @@ def test_a_cluster_that_grows_is_stopped_for_what_it_has_grown_to(bench, cloud):
     request = with_budget(bench.request("growing", flow=flow, timeout_s=7200.0), limit)
     ended = costed(bench, request, bench.client(launch_id="growing"))
     assert "growing was stopped" in ended.failed.description
-    assert ended.bill.usd >= limit
-    assert ended.bill.usd == pytest.approx(limit, rel=0.1)
+    assert limit <= ended.bill.usd < 1.4 * limit  # 1.8 if it is not stopped
     assert cloud.alive() == []
 
 
@@ -262,4 +261,4 @@ def test_a_cloud_that_does_not_answer_stops_nobody_and_is_asked_again(bench, clo
         assert not ended
         silent.clear()
     assert "silent was stopped" in ended[0].failed.description
-    assert ended[0].bill.usd == pytest.approx(limit, rel=0.1)
+    assert 0.9 * limit <= ended[0].bill.usd < 1.4 * limit  # 1.6 if it is not stopped

@@ -213,7 +213,7 @@ def test_a_cluster_whose_instances_emr_never_tells_is_stopped_by_the_plan(
 
 
 def test_a_fault_in_the_arithmetic_of_the_meter_stops_no_healthy_step(bench, cloud, monkeypatch):
-    cloud.behave(step_minutes=20, speed=400.0)
+    cloud.behave(step_minutes=60, speed=400.0)
 
     def alter(told):
         return [{key: one[key] for key in one if key != "InstanceType"} for one in told]

@@ -128,7 +128,6 @@ def test_a_broken_look_is_no_reason_to_give_up_a_run(
     bench: Bench, cloud: Cloud, proxy: CloudProxy, broken: Rule
 ) -> None:
     cloud.behave(REFUSED, provisioning_seconds=600, speed=SLOW)
-    broken.seen = 0
     ended = ran(bench, proxy, "watched", broken)
     assert "Databricks refuses its cluster" in ended.cause
     assert broken.effects == 2
@@ -160,7 +159,6 @@ def test_a_false_answer_to_a_look_for_messages_ends_no_run(
     bench: Bench, cloud: Cloud, proxy: CloudProxy, broken: Rule
 ) -> None:
     cloud.behave(speed=SLOW)
-    broken.seen = 0
     ended = ran(bench, proxy, "heard", broken, source=TALKING)
     assert ended.green, ended.cause
     assert broken.effects == broken.times

@@ -221,7 +221,6 @@ def test_a_lasting_refusal_is_none_that_passes(
 def test_a_step_that_says_little_is_asked_seldom(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the rest is read at once when it has ended, however long the next pause would be."""
     monkeypatch.setattr(pipes_folder, "_INTERVAL_S", 0.05)
     silent_s = 3.0
 
@@ -232,9 +231,7 @@ def test_a_step_that_says_little_is_asked_seldom(
         assert 5 <= bench.store.calls["read"] - asked <= silent_s / 0.05 * 2 / 3
         bench.put(2, chunk(ROWS, CLOSED))
 
-    begun = time.monotonic()
     assert rows(bench.session(act, poll_s=60.0)) == 3
-    assert time.monotonic() - begun < 2 * silent_s + 10
 
 
 def test_a_context_that_cannot_be_left_is_a_failure_before_anything_runs(bench: Bench) -> None:

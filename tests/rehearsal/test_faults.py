@@ -125,20 +125,22 @@ def test_a_lost_reply_leaves_the_effect(cloud: Rehearsed) -> None:
 def test_a_submission_may_take_effect_late(cloud: Rehearsed) -> None:
     """Its reply is lost, and what EMR would refuse is never made."""
     late = {"effect": FaultEffect.effect_late, "seconds": 7200.0}
-    cloud.faults(FaultRule(target="RunJobFlow", times=2, **late))
+    cloud.configure(faults=(FaultRule(target="RunJobFlow", times=2, **late),), speed=60)
     before = cloud.get("clock")["now"]
     instances = {"InstanceFleets": [MASTER, CORE], "KeepJobFlowAliveWhenNoSteps": True}
     for label in ("emr-7.12.0", "emr-0.0.0"):
         with pytest.raises(ConnectionClosedError):
             cloud.emr.run_job_flow(**cloud.flow(Instances=instances, ReleaseLabel=label))
     assert cloud.get("alive") == []
+    cloud.configure()
     (cluster,) = cloud.until(lambda: cloud.get("alive"))
     created = cloud.status(cluster)["Timeline"]["CreationDateTime"].timestamp()
     assert created - before >= 7200
-    cloud.faults(FaultRule(target="AddJobFlowSteps", **late))
+    cloud.configure(faults=(FaultRule(target="AddJobFlowSteps", **late),), speed=60)
     with pytest.raises(ConnectionClosedError):
         cloud.emr.add_job_flow_steps(JobFlowId=cluster, Steps=[cloud.step()])
     assert cloud.steps(cluster) == []
+    cloud.configure()
     assert cloud.until(lambda: len(cloud.steps(cluster)) == 1)
     cloud.until(lambda: cloud.get("clock")["now"] > created + 3 * 7200)
     assert cloud.get("alive") == [cluster]
@@ -148,9 +150,7 @@ def test_a_submission_may_take_effect_late(cloud: Rehearsed) -> None:
 def test_a_submission_may_be_shown_late(cloud: Rehearsed) -> None:
     """Lists show it late; what has its id is told of it at once."""
     unseen = {"effect": FaultEffect.visible_late, "seconds": 7200.0}
-    cloud.faults(
-        FaultRule(target="RunJobFlow", **unseen), FaultRule(target="AddJobFlowSteps", **unseen)
-    )
+    cloud.configure(faults=(FaultRule(target="RunJobFlow", **unseen),), speed=60)
     instances = {"InstanceFleets": [MASTER, CORE], "KeepJobFlowAliveWhenNoSteps": True}
     known = {one["Id"] for one in cloud.emr.list_clusters()["Clusters"]}
     with pytest.raises(ConnectionClosedError):
@@ -158,14 +158,17 @@ def test_a_submission_may_be_shown_late(cloud: Rehearsed) -> None:
     (cluster,) = cloud.get("alive")
     created = cloud.status(cluster)["Timeline"]["CreationDateTime"].timestamp()
     assert {one["Id"] for one in cloud.emr.list_clusters()["Clusters"]} == known
+    cloud.configure()
     (shown,) = cloud.until(
         lambda: {one["Id"] for one in cloud.emr.list_clusters()["Clusters"]} - known
     )
     assert shown == cluster
     assert cloud.get("clock")["now"] >= created + 7200
+    cloud.configure(faults=(FaultRule(target="AddJobFlowSteps", **unseen),), speed=60)
     with pytest.raises(ConnectionClosedError):
         cloud.emr.add_job_flow_steps(JobFlowId=cluster, Steps=[cloud.step()])
     assert cloud.steps(cluster) == []
+    cloud.configure()
     (step,) = cloud.until(lambda: cloud.steps(cluster))
     assert step["Status"]["State"] == "COMPLETED"
     cloud.end(cluster)

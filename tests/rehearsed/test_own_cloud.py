@@ -14,6 +14,7 @@ from ascii_hydra.config.schema import RehearsalConfig
 from ascii_hydra.config.settle import Settings, settle
 from ascii_hydra.rehearsal.own import close_own, rehearsed
 from ascii_hydra.rehearsal.started import started
+from tests.comparison.test_sweep import light_steps
 from tests.conftest import CommandLine
 from tests.rehearsal_cloud import place_of
 from tests.rehearsed.conftest import Cloud
@@ -70,7 +71,12 @@ def test_a_cloud_that_is_no_rehearsal_by_its_endpoint_has_real_durations(
     """The rehearsal stands for AWS here: the endpoint is the cloud's, by boto3's own variable."""
     with started(RehearsalConfig(speed=500)) as url:
         aws_client("s3", place_of(url)).create_bucket(Bucket="mine")
-        words = ["engine=emr", "mode=small_dev_sample_s3", "mode.bucket=mine", *light(tmp_path)]
+        words = [
+            "engine=emr",
+            "mode=small_dev_sample_s3",
+            "mode.bucket=mine",
+            *light_steps(tmp_path),
+        ]
         keys = {"AWS_ACCESS_KEY_ID": "rehearsal", "AWS_SECRET_ACCESS_KEY": "rehearsal"}
         ended = command_line(*words, extra={"AWS_ENDPOINT_URL": url, **keys})
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -80,22 +86,9 @@ def test_a_cloud_that_is_no_rehearsal_by_its_endpoint_has_real_durations(
 
 
 def test_a_rehearsal_says_whose_time_it_tells(command_line: CommandLine, tmp_path: Path) -> None:
-    words = ["engine=emr", "mode=small_dev_sample_s3", "endpoint=rehearsal", *light(tmp_path)]
+    words = ["engine=emr", "mode=small_dev_sample_s3", "endpoint=rehearsal", *light_steps(tmp_path)]
     ended = command_line(*words, "rehearsal.speed=500")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "of the rehearsed cloud's time" in ended.stdout
     (result,) = tmp_path.glob("outputs/*/*/result.json")
     assert json.loads(result.read_text())["virtual"] is True
-
-
-def light(folder: Path) -> list[str]:
-    """Steps without Spark."""
-    path = folder / "light.py"
-    path.write_text(
-        "from dagster_pipes import PipesCliArgsParamsLoader\n"
-        "from ascii_hydra.step.folder_messages import opened_pipes\n"
-        "with opened_pipes(PipesCliArgsParamsLoader()):\n"
-        "    pass\n",
-        encoding="utf-8",
-    )
-    return [f"pipeline.steps.{step}.script={path}" for step in ("step_1", "step_2")]

@@ -16,6 +16,7 @@ from ascii_hydra.assets import SparkPipesClient, spark_asset
 SCRIPT = """
 import json, os, sys
 from ascii_hydra.step import StepArguments
+from ascii_hydra.step.metadata import OUTPUT_CHECKED
 from ascii_hydra.step.spark_step import _ArgumentsLoader
 from dagster_pipes import open_dagster_pipes
 
@@ -26,6 +27,8 @@ with open_dagster_pipes(params_loader=_ArgumentsLoader(given)) as context:
     told["writes_output"] = given.writes_output
     with open(os.path.join(given.output, "told.json"), "w") as file:
         json.dump(told, file)
+    if given.writes_output:
+        context.report_custom_message({OUTPUT_CHECKED: True})
     for check in given.parameters.get("checks", {}):
         context.report_asset_check(check, passed=given.parameters["checks"][check])
 """

@@ -65,7 +65,8 @@ def quick_steps(folder: Path, *lines: str, steps: Sequence[str] = STEPS) -> list
         f"{body}\n",
         encoding="utf-8",
     )
-    scripts = [f"pipeline.steps.{step}.script={path}" for step in steps]
+    changes = (f"script={path}", "writes_output=false")
+    scripts = [f"pipeline.steps.{step}.{one}" for step in steps for one in changes]
     return [*scripts, "engine.reuse_jvm=false", "engine.class_sharing=false"]
 
 
@@ -448,7 +449,7 @@ def test_a_step_with_two_underscores_in_its_name(command_line: CommandLine, tmp_
     (tmp_path / "mine" / "pipeline").mkdir(parents=True)
     (tmp_path / "mine" / "pipeline" / "odd.yaml").write_text(
         "name: odd\ninput: .\noutput: ${mode.output_root}/odd\n"
-        f"steps:\n  a__b: {{script: {tmp_path}/quick.py}}\n"
+        f"steps:\n  a__b: {{script: {tmp_path}/quick.py, writes_output: false}}\n"
     )
     ended = command_line("-cd", "mine", "pipeline=odd", *words, f"mode.output_root={tmp_path}/data")
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -37,18 +35,13 @@ main()
     ],
 )
 def test_an_unexpected_exception_is_told_by_its_cause(
-    environment: dict[str, str], tmp_path: Path, raised: str, told: str
+    command_line: CommandLine,
+    environment: dict[str, str],
+    tmp_path: Path,
+    raised: str,
+    told: str,
 ) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", BROKEN % raised, f"mode.output_root={tmp_path}/data"],
-        cwd=tmp_path,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    ended = command_line(f"mode.output_root={tmp_path}/data", program=BROKEN % raised)
     assert ended.returncode == 1, ended.stdout + ended.stderr
     (result,) = tmp_path.glob("outputs/*/*/result.json")
     outcome = Outcome.read(result)
@@ -84,8 +77,8 @@ with open_dagster_pipes(params_loader=PipesCliArgsParamsLoader()):
 """
 
 
-def failed_with(command_line: CommandLine, folder: Path, work: str) -> tuple[list[str], list[str]]:
-    """The lines of the terminal and those of the error in result.json, of a step without Spark."""
+def failed_with(command_line: CommandLine, folder: Path, work: str) -> list[str]:
+    """The lines of a failed step's error, in result.json and on the terminal alike."""
     (folder / "mine.py").write_text(SCRIPT % work)
     words = ["engine.reuse_jvm=false", "engine.class_sharing=false"]
     script = f"pipeline.steps.step_1.script={folder}/mine.py"
@@ -93,15 +86,26 @@ def failed_with(command_line: CommandLine, folder: Path, work: str) -> tuple[lis
     assert ended.returncode == 1, ended.stdout + ended.stderr
     error = Outcome.read(next(folder.glob("outputs/*/*/result.json"))).steps[0].error
     assert error is not None
-    shown = ended.stdout.splitlines()
-    assert "\n".join(error.splitlines()) in ended.stdout
-    return shown, error.splitlines()
+    assert error in ended.stdout
+    return error.splitlines()
+
+
+def test_a_script_that_does_not_look_for_its_output_is_not_green(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    """Only a SparkStep looks whether it has written anything."""
+    error = failed_with(command_line, tmp_path, "pass")
+    assert error[0].startswith(
+        "step_1 ended well, and nothing shows that it has written its output: only"
+        " <YourStep>.run() of a SparkStep looks for it."
+    )
+    assert "pipeline.steps.STEP.writes_output=false" in error[0]
 
 
 def test_a_local_failure_shows_line_output_and_logs(
     command_line: CommandLine, tmp_path: Path
 ) -> None:
-    _, error = failed_with(command_line, tmp_path, "river('Lethe')")
+    error = failed_with(command_line, tmp_path, "river('Lethe')")
     assert error[:3] == [
         "step_1 raised ValueError: no such river",
         'at: mine.py:6, in river: raise ValueError("no such river")',
@@ -109,7 +113,7 @@ def test_a_local_failure_shows_line_output_and_logs(
     ]
     assert sorted(error[3:5]) == ["  begun", "  looking for Lethe"]
     logs = [Path(tmp_path, one.removeprefix("log: ")) for one in error[5:]]
-    assert [one.read_text().splitlines()[0] for one in logs][::-1] >= ["looking for Lethe", "begun"]
+    assert [one.read_text().splitlines()[0] for one in logs][::-1] == ["looking for Lethe", "begun"]
     assert "Traceback" in logs[0].read_text()
     # As the UI has it.
     assert {one.suffix for one in logs} == {".err", ".out"}
@@ -130,7 +134,7 @@ def test_a_local_failure_shows_line_output_and_logs(
 def test_a_local_failure_of_another_kind(
     command_line: CommandLine, tmp_path: Path, work: str, sentence: str, line: str | None
 ) -> None:
-    _, error = failed_with(command_line, tmp_path, work)
+    error = failed_with(command_line, tmp_path, work)
     assert error[0].startswith(sentence)
     assert [one for one in error if one.startswith("at: ")] == ([] if line is None else [line])
     assert [one for one in error if one.startswith("log: ")]

@@ -58,10 +58,7 @@ def interrupted(
 ) -> tuple[int, str, Outcome]:
     """Exit code, output and result of a command that gets a Ctrl-C once it has printed a sign."""
     process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "ascii_hydra", *in_the(url, engine)),
-            *("endpoint=rehearsal",),
-        ],
+        [sys.executable, "-m", "ascii_hydra", *in_the(url, engine), "endpoint=rehearsal"],
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -71,11 +68,12 @@ def interrupted(
         start_new_session=True,
     )
     assert process.stdout is not None
-    lines = []
+    lines, interrupted_once = [], False
     try:
         for line in process.stdout:
             lines.append(line)
-            if sign in line:
+            if sign in line and not interrupted_once:
+                interrupted_once = True
                 os.kill(process.pid, signal.SIGINT)
         code = process.wait(60)
     finally:
@@ -216,7 +214,6 @@ def test_what_is_left_comes_last_on_any_terminal_and_can_be_copied(tmp_path: Pat
 
 
 def test_a_comparison_ends_with_what_its_rows_have_left(tmp_path: Path) -> None:
-
     rows = {"cluster=small": an_outcome(1.0, 1.0), "cluster=large": an_outcome(left=(LEFT,))}
     console = Console(width=200, record=True, file=(tmp_path / "x").open("w"))
     compared(sweep_of(tmp_path / "sweep", rows), console)
@@ -279,18 +276,9 @@ main()
     ],
 )
 def test_the_exit_code_of_a_sweep_that_breaks_after_a_row(
-    environment: dict[str, str], tmp_path: Path, fault: str, told: str
+    command_line: CommandLine, fault: str, told: str
 ) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", BROKEN_SWEEP.format(fault=fault), "-m", "cluster=small,medium"],
-        cwd=tmp_path,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    ended = command_line("-m", "cluster=small,medium", program=BROKEN_SWEEP.format(fault=fault))
     assert ended.returncode == 3, ended.stdout + ended.stderr
     assert "aws emr terminate-clusters j-1" in ended.stdout
     assert told in ended.stderr
@@ -316,21 +304,13 @@ main()
 
 
 def test_what_is_left_is_told_although_dagster_cannot_keep_it(
-    environment: dict[str, str], tmp_path: Path, cloud: str
+    command_line: CommandLine, tmp_path: Path, cloud: str
 ) -> None:
     tell(cloud, "faults", [{"target": "TerminateJobFlows", "effect": "refused", "times": 9_999}])
     home = tmp_path / "home"
     home.mkdir()
-    ended = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, *in_the(cloud, "emr"), "endpoint=rehearsal"],
-        cwd=tmp_path,
-        env={**environment, "DAGSTER_HOME": str(home)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    words = [*in_the(cloud, "emr"), "endpoint=rehearsal"]
+    ended = command_line(*words, program=FULL_DISK, extra={"DAGSTER_HOME": str(home)})
     (alive,) = aws_client("emr", place_of(cloud)).list_clusters(ClusterStates=ALIVE)["Clusters"]
     command = f"aws emr terminate-clusters --cluster-ids {alive['Id']} --region us-east-1"
     command += f" --endpoint-url {cloud}"  # not the user's real account

@@ -161,7 +161,14 @@ class _Run:
             sentence = cause(evidence)
             self._attempts.count(self._job, evidence.run, wasted=sentence is not None)
             if sentence is None:
-                return self._completed(session, report)
+                return completed(
+                    self._context,
+                    session,
+                    report,
+                    self._costly_handle(),
+                    writes_output=self._request.writes_output,
+                    costs=self._costs,
+                )
             again = left and not self._job.adopted and may_pass(evidence)
             if not again or self._api.stop.is_set():
                 break
@@ -171,13 +178,6 @@ class _Run:
             metadata=self._failed_metadata(evidence),
             allow_retries=not is_in_vain(evidence),
         ) from None
-
-    def _completed(self, session: PipesSession, report: Report) -> PipesClientCompletedInvocation:
-        try:
-            return completed(self._context, session, report, self._costly_handle())
-        except StepError:
-            self._costs.spoiled()
-            raise
 
     def _ended(
         self, uri: str | None, extras: PipesExtras | None

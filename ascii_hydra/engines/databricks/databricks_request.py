@@ -43,6 +43,7 @@ class DatabricksRequest:
         start_timeout_s: the run is cancelled if it does not work by then.
         poll_s: longest pause between two looks at a run.
         costing: how the step is priced.
+        writes_output: a run that does not say that it has written its output fails.
     """
 
     step: str
@@ -60,6 +61,7 @@ class DatabricksRequest:
     start_timeout_s: float
     poll_s: float
     costing: Costing
+    writes_output: bool = False
 
     @property
     def task(self) -> Mapping[str, Any]:

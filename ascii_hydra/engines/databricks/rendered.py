@@ -109,6 +109,7 @@ def databricks_request(run: StepRun) -> DatabricksRequest:
         start_timeout_s=engine.start_timeout_minutes * 60,
         poll_s=engine.poll_seconds,
         costing=costing_of(settings, engine.region),
+        writes_output=settings.config.writes_output,
     )
 
 

@@ -144,7 +144,14 @@ class _Run:
             sentence = cause(evidence)
             self._account.count(wasted=sentence is not None)
             if sentence is None:
-                return self._completed(session, report)
+                return completed(
+                    self._context,
+                    session,
+                    report,
+                    self._costly_handle(),
+                    writes_output=self._request.writes_output,
+                    costs=self._costs,
+                )
             again = left and self._job.own and not self._job.adopted and may_pass(evidence)
             if not again or self._emr.stop.is_set():
                 break
@@ -158,13 +165,6 @@ class _Run:
             metadata=self._failed_metadata(evidence, tail),
             allow_retries=not is_in_vain(evidence),
         ) from None
-
-    def _completed(self, session: PipesSession, report: Report) -> PipesClientCompletedInvocation:
-        try:
-            return completed(self._context, session, report, self._costly_handle())
-        except StepError:
-            self._costs.spoiled()
-            raise
 
     def _ended(
         self, uri: str | None, extras: PipesExtras | None

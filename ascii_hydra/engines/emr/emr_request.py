@@ -38,6 +38,7 @@ class EmrRequest:
         poll_s: longest pause between two looks at a running step.
         log_wait_s: how long the log of a failed step is waited for.
         costing: how what it uses is priced.
+        writes_output: a run that does not say that it has written its output fails.
     """
 
     step: str
@@ -55,6 +56,7 @@ class EmrRequest:
     poll_s: float
     log_wait_s: float
     costing: Costing
+    writes_output: bool = False
 
     def of(self, identity: Identity, bootstrap: Sequence[str] = ()) -> EmrRequest:
         """This request for one run.

@@ -131,6 +131,7 @@ def emr_request(run: StepRun, live: LiveCatalogue | None = None) -> EmrRequest:
         poll_s=engine.poll_seconds,
         log_wait_s=engine.log_wait_seconds,
         costing=costing_of(settings, engine.region),
+        writes_output=settings.config.writes_output,
     )
 
 
