@@ -208,7 +208,8 @@ def folder_session(
     """
     folder = PipesFolder(store, uri)
     injector = FolderContextInjector(folder, context.log.warning, adopted=adopted)
-    reader = FolderReader(folder, context.log.warning, poll_s=poll_s)
+    # A step that runs already, maybe for hours, is not cancelled for one false refusal.
+    reader = FolderReader(folder, context.log.warning, poll_s=poll_s, readable=adopted)
     with open_pipes_session(
         context=context, context_injector=injector, message_reader=reader, extras=extras
     ) as session:

@@ -251,13 +251,21 @@ class FolderReader(SessionReader):
         warn: is told of every line that is no message, and of what keeps them from being read.
         poll_s: longest pause between two looks, in seconds: a tenth of the time since the last
             messages came, and at least 1 s.
+        readable: an earlier execution of the step could read the folder, so a refusal may be a
+            false one from the first look on. By default a refusal is a fault at once until the
+            first look that succeeds: missing rights are reported before a new step costs much.
 
     Attributes:
         closed: set once the step has said that it reports no more.
     """
 
     def __init__(
-        self, folder: PipesFolder, warn: Callable[[str], None], *, poll_s: float = _INTERVAL_S
+        self,
+        folder: PipesFolder,
+        warn: Callable[[str], None],
+        *,
+        poll_s: float = _INTERVAL_S,
+        readable: bool = False,
     ) -> None:
         super().__init__(warn)
         self.closed = threading.Event()
@@ -265,7 +273,7 @@ class FolderReader(SessionReader):
         self._poll_s = poll_s
         self._abandoned = threading.Event()
         self._told_expiry = False
-        self._readable = False
+        self._readable = readable
         self._refused_since: float | None = None
 
     @contextmanager
@@ -327,8 +335,9 @@ class FolderReader(SessionReader):
             return content
 
     def _fault(self, raised: BaseException) -> CallFault | None:
-        """What an exception says of a look. To whom the folder was readable, a refusal may be a
-        false one, and it is borne with for some time: a step at work is not given up for it."""
+        """What an exception says of a look. Of a folder that was readable, now or to an earlier
+        execution of the step, a refusal may be a false one, and it is borne with for some time: a
+        step at work is not given up for it."""
         fault = self._folder.store.fault(raised)
         if fault is None or fault.transient or fault.expired or not self._readable:
             return fault

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -17,8 +18,10 @@ from ascii_hydra.config.compose import conf_folder
 from ascii_hydra.costs.bill import Part
 from ascii_hydra.costs.ledger import samples
 from ascii_hydra.engines.step_costs import SHARED_KEY, bill_in
+from ascii_hydra.engines.still_running_events import STILL_RUNNING_KEY
 from ascii_hydra.outcome import Outcome
 from ascii_hydra.step.choices import Engine, ExecutionMode
+from tests.still_running_history import still_running
 
 STEP = """
 from ascii_hydra.step import SparkStep
@@ -162,3 +165,52 @@ def test_a_run_of_the_ui_has_what_its_steps_shared_in_its_history(tmp_path, clou
     assert found.usd == shared["cost/shared_usd"].value
     bills = [bill_in(one) for one in told if "cost/usd" in one]
     assert [one.of(Part.startup_idle) for one in bills if one] == [0.0, 0.0]
+
+
+def test_a_run_of_the_ui_has_the_shared_cluster_that_it_may_not_terminate_in_its_history(
+    tmp_path, cloud
+):
+    """In red, with the command; and what the steps shared has no price until the cluster ends."""
+    script = tmp_path / "light.py"
+    script.write_text(STEP, encoding="utf-8")
+    refused = {"target": "TerminateJobFlows", "effect": "refused", "times": 9_999}
+    cloud.behave(refused, step_minutes=10, speed=500)
+    client = SparkPipesClient(
+        engine=Engine.emr,
+        mode=ExecutionMode.small_dev_sample_s3,
+        overrides=[
+            *("endpoint=rehearsal", f"endpoint.url={cloud.url}", "launch.reuse_cluster=run"),
+            "engine.idle_timeout_minutes=10080",
+            *(f"pipeline.steps.{one}.script={script}" for one in ("step_1", "step_2")),
+        ],
+    )
+    definitions = build_definitions(conf_folder(), ["two_steps"], client)
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = definitions.resolve_job_def("two_steps").execute_in_process(
+            instance=instance, raise_on_error=False
+        )
+        (cluster_id,) = cloud.alive()
+        cloud.behave()
+        cloud.emr.terminate_job_flows(JobFlowIds=[cluster_id])
+        (left,) = still_running(instance, result.run_id)
+        events = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    assert result.success
+    assert left.resource == f"cluster {cluster_id}"
+    assert left.command == (
+        f"aws emr terminate-clusters --cluster-ids {cluster_id} --region us-east-1"
+        f" --endpoint-url {cloud.url}"
+    )
+    told = [
+        (one.level, one.message, one.dagster_event.engine_event_data.metadata)
+        for one in events
+        if one.dagster_event
+    ]
+    ((level, message, metadata),) = [one for one in told if STILL_RUNNING_KEY in one[2]]
+    assert level == logging.ERROR
+    assert message == f"shared by the steps: {left.sentence}"
+    assert metadata["still_running/end_with"].value == left.command
+    (shared,) = [one[2] for one in told if SHARED_KEY in one[2]]
+    assert "cost/shared_usd" not in shared
+    found = bill_in(shared, SHARED_KEY)
+    assert found is not None
+    assert found.unpriced == (left.unpriced,)

@@ -118,6 +118,12 @@ def test_a_second_step_of_a_shared_cluster_does_no_work(bench, cloud, effect):
     # One that is never shown ends by itself.
     states = sorted(one["Status"]["State"] for one in cloud.steps(cluster_id))
     assert states == (["CANCELLED", "COMPLETED"] if effect == "effect_late" else ["COMPLETED"])
+    if effect == "effect_late":
+        # While the launch waits for its own step, not only when that has ended.
+        steps = {one["Status"]["State"]: one["Status"] for one in cloud.steps(cluster_id)}
+        begun = steps["COMPLETED"]["Timeline"]["StartDateTime"].timestamp()
+        assert called_at(cloud, "CancelSteps") < begun
+        assert "StartDateTime" not in steps["CANCELLED"]["Timeline"]
     assert cloud.keys("pipes/") == []
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from ascii_hydra.engines import pipes_folder
 from ascii_hydra.engines.calls import CallFault
+from ascii_hydra.engines.cloud_client import folder_session
 from ascii_hydra.engines.payload import Upload
 from ascii_hydra.engines.payload_upload import UploadError, ensure_uploaded
 from ascii_hydra.engines.pipes_folder import (
@@ -203,6 +204,41 @@ def test_a_false_refusal_is_no_reason_to_give_up_a_step_at_work(
     assert told == (
         f"its messages in {bench.path} cannot be read at the moment ({fault.words}); asking again"
     )
+
+
+@pytest.mark.parametrize("adopted", [True, False])
+def test_a_false_refusal_of_the_first_look_does_not_end_an_adopted_step(
+    bench: Bench, adopted: bool
+) -> None:
+    """An earlier execution could read its folder; a new step's missing rights are told at once."""
+    bench.store.fail("read", DENIED)
+    bench.put(1, chunk(OPENED, ROWS))
+    bench.put(2, chunk(CLOSED))
+
+    @dg.asset
+    def made(context):
+        with (
+            dagsters_faults("made"),
+            folder_session(
+                context, bench.store, str(bench.path), None, adopted=adopted, poll_s=1.0
+            ) as opened,
+        ):
+            until(lambda: opened.reader.closed.is_set() or opened.reader.fault is not None)
+            report = opened.reader.drain()
+            return completed(context, opened.session, report, {}).get_results()
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([made], instance=instance, raise_on_error=False)
+        said = [one.user_message for one in instance.all_logs(result.run_id)]
+    assert result.success is adopted
+    if adopted:
+        assert rows(result) == 3
+        assert (
+            f"its messages in {bench.path} cannot be read at the moment (Denied: not you); asking"
+            " again"
+        ) in said
+    else:
+        assert "cannot be read (Denied: not you): ask for the right to it" in cause(result)
 
 
 def test_a_lasting_refusal_is_none_that_passes(

@@ -29,6 +29,7 @@ from ascii_hydra.report.comparison import compared
 from ascii_hydra.report.progress import show
 from tests.comparison.made_up_sweep import an_outcome, compared_json, sweep_of
 from tests.conftest import CommandLine
+from tests.costs_emr.test_launches import STEP
 from tests.rehearsal_cloud import asked, place_of, tell
 from tests.still_running_history import still_running
 from tests.waiting import until
@@ -168,6 +169,52 @@ def test_an_interrupted_command_whose_cluster_is_seen_to_end(
     assert outcome.left == ()
     assert "all that was started has ended" in said
     until(lambda: not asked(cloud, "alive"))
+
+
+def test_a_launch_names_the_shared_cluster_that_it_may_not_terminate(
+    command_line: CommandLine, environment: dict[str, str], tmp_path: Path, cloud: str
+) -> None:
+    """No step answers for it: all of them have succeeded, and the launch itself ends it."""
+    tell(cloud, "config", {"speed": 500, "provisioning_seconds": 210, "step_minutes": 10})
+    tell(cloud, "faults", [{"target": "TerminateJobFlows", "effect": "refused", "times": 9_999}])
+    script = tmp_path / "light.py"
+    script.write_text(STEP, encoding="utf-8")
+    scripts = [f"pipeline.steps.{one}.script={script}" for one in ("step_1", "step_2")]
+    words = ["endpoint=rehearsal", "launch.reuse_cluster=run", *scripts]
+    words.append("engine.idle_timeout_minutes=10080")  # at this speed, ten would be over too soon
+    ended = command_line(*in_the(cloud, "emr"), *words)
+    (alive,) = aws_client("emr", place_of(cloud)).list_clusters(ClusterStates=ALIVE)["Clusters"]
+    resource = f"cluster {alive['Id']}"
+    command = f"aws emr terminate-clusters --cluster-ids {alive['Id']} --region us-east-1"
+    command += f" --endpoint-url {cloud}"  # not the user's real account
+
+    assert ended.returncode == 3, ended.stdout + ended.stderr
+    lines = ended.stdout.splitlines()
+    (at_once,) = [line for line in lines if line.startswith(f"shared by the steps: {resource} ")]
+    assert "may still be running" in at_once
+    assert at_once.endswith(f"End it: {command}")
+    assert lines[-3:] == [
+        "MAY STILL BE RUNNING AND COST MONEY",
+        f"{resource}: AccessDeniedException: Access Denied",
+        f"  {command}",
+    ]
+
+    path = next(tmp_path.glob("outputs/*/*/result.json"))
+    (written,) = json.loads(path.read_text())["left"]
+    assert (written["resource"], written["command"]) == (resource, command)
+    outcome = Outcome.read(path)
+    assert outcome.ending is Ending.succeeded
+    (left,) = outcome.left
+
+    # The steps' own bills are closed ones; the launch's is not.
+    assert all(one.cost_usd for one in outcome.steps)
+    assert outcome.shared is not None
+    assert outcome.shared.unpriced == (left.unpriced,)
+    assert outcome.cost_usd is None
+    assert f"without a price: {left.unpriced}" in ended.stdout
+
+    with DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
+        assert still_running(instance, outcome.run_ids[-1]) == (left,)
 
 
 def test_a_sweep_names_what_its_rows_have_left(
