@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dagster import (
     AssetCheckResult,
@@ -27,9 +27,6 @@ from ascii_hydra.engines.pipes_reader import RejectedReportError, Report
 from ascii_hydra.engines.still_running import StillRunning
 from ascii_hydra.engines.watched import WatchingFailedError
 from ascii_hydra.step.metadata import INPUT_BYTES, OUTPUT_CHECKED
-
-if TYPE_CHECKING:
-    from ascii_hydra.engines.step_costs import StepCosts
 
 Context = OpExecutionContext | AssetExecutionContext
 Handle = dict[str, MetadataValue[Any]]
@@ -127,7 +124,7 @@ def completed(
     handle: Mapping[str, Any],
     *,
     writes_output: bool = False,
-    costs: StepCosts | None = None,
+    waste: Callable[[], None] = lambda: None,
 ) -> PipesClientCompletedInvocation:
     """What a step that has succeeded gives to Dagster.
 
@@ -137,7 +134,7 @@ def completed(
         report: what the messages have said.
         handle: more metadata.
         writes_output: the step must have looked whether it has written its output.
-        costs: of the step, wasted if it raises.
+        waste: called before it raises: what the step has cost made no asset.
 
     Raises:
         StepError: it reported something else than its asset and the asset's checks, or does not
@@ -158,8 +155,7 @@ def completed(
             " check the output yourself."
         )
     if problem is not None:
-        if costs is not None:
-            costs.spoiled()
+        waste()
         raise StepError(problem)
     metadata = {**handle, **_measured(payloads)}
     if report.malformed:

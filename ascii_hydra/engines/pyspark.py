@@ -172,7 +172,7 @@ class LocalSparkClient(PipesClient):
             reader.report,
             costly,
             writes_output=request.writes_output,
-            costs=costs,
+            waste=(lambda: None) if costs is None else costs.spoiled,
         )
 
 

@@ -167,7 +167,7 @@ class _Run:
                     report,
                     self._costly_handle(),
                     writes_output=self._request.writes_output,
-                    costs=self._costs,
+                    waste=self._costs.spoiled,
                 )
             again = left and not self._job.adopted and may_pass(evidence)
             if not again or self._api.stop.is_set():

@@ -150,7 +150,7 @@ class _Run:
                     report,
                     self._costly_handle(),
                     writes_output=self._request.writes_output,
-                    costs=self._costs,
+                    waste=self._costs.spoiled,
                 )
             again = left and self._job.own and not self._job.adopted and may_pass(evidence)
             if not again or self._emr.stop.is_set():
