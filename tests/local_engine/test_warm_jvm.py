@@ -145,17 +145,29 @@ def test_a_jvm_that_dies_is_the_cause_that_is_shown(bench):
 def test_the_gateways_secret_is_shown_to_nobody(bench, tmp_path):
     watched: list[list[str]] = []
     secrets: set[str] = set()
+    seen = tmp_path / "seen"
 
     def watch(stream: str, line: str) -> None:
         for process in marked_processes():
             environment = process.environ()
             watched.append(process.cmdline())
             secrets.update(filter(None, [environment.get("PYSPARK_GATEWAY_SECRET")]))
+        seen.touch()
 
     client = LocalSparkClient(sink=watch, log_folder=tmp_path / "logs")
     ended = bench.run(bench.spark("secretive", "print('now', flush=True)\nspark.range(3).count()"))
     ended = bench.run(
-        bench.spark("secretive", "print('now', flush=True)\nraise ValueError"), client
+        bench.spark(
+            "secretive",
+            f"""
+            import time
+            print('now', flush=True)
+            while not os.path.exists({str(seen)!r}):
+                time.sleep(0.01)
+            raise ValueError
+            """,
+        ),
+        client,
     )
     (secret,) = secrets
     assert len(secret) >= 16
