@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -149,9 +150,10 @@ def test_the_gateways_secret_is_shown_to_nobody(bench, tmp_path):
 
     def watch(stream: str, line: str) -> None:
         for process in marked_processes():
-            environment = process.environ()
-            watched.append(process.cmdline())
-            secrets.update(filter(None, [environment.get("PYSPARK_GATEWAY_SECRET")]))
+            with suppress(psutil.NoSuchProcess):  # it ends with its last line
+                environment = process.environ()
+                watched.append(process.cmdline())
+                secrets.update(filter(None, [environment.get("PYSPARK_GATEWAY_SECRET")]))
         seen.touch()
 
     client = LocalSparkClient(sink=watch, log_folder=tmp_path / "logs")
