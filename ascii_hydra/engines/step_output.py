@@ -54,7 +54,7 @@ class StepOutput:
         self._tails: dict[str, deque[str]] = {
             stream: deque(maxlen=TAIL_LINES) for stream in ("stdout", "stderr")
         }
-        self._own: deque[str] = deque(maxlen=_OWN_LINES)
+        self._own: deque[tuple[str, str]] = deque(maxlen=_OWN_LINES)
         self._rest = {"stdout": b"", "stderr": b"", "jvm": b""}
         self._files: dict[str, IO[bytes]] = {}
         self._finishing = threading.Event()
@@ -81,13 +81,20 @@ class StepOutput:
 
         Args:
             lines: how many at most.
-            traceback_of: the script whose last traceback is left out, with what follows it; None
-                to leave out none.
+            traceback_of: the script whose last traceback is left out, with what follows it on
+                stderr; None to leave out none.
         """
         own = list(self._own)
         if traceback_of is not None:
-            own = own[: _traceback_start(own, traceback_of)]
-        return tuple(one[:_OWN_LINE_LIMIT] for one in own if one.strip())[-lines:]
+            # Which of two pipes is read first says nothing of what was written first.
+            errors = [line for stream, line in own if stream == "stderr"]
+            left = iter(errors[: _traceback_start(errors, traceback_of)])
+            own = [
+                (stream, line)
+                for stream, line in own
+                if stream == "stdout" or next(left, None) is not None
+            ]
+        return tuple(line[:_OWN_LINE_LIMIT] for _, line in own if line.strip())[-lines:]
 
     def read(self, stdout: IO[bytes], stderr: IO[bytes], jvm_log: int | None = None) -> None:
         """Start reading.
@@ -167,7 +174,7 @@ class StepOutput:
         stream = _stream(source)
         self._tails[stream].append(line[:_TAIL_LINE_LIMIT])
         if source != "jvm" and not _JAVA_FRAME.match(line) and _RAISED_TOO not in line:
-            self._own.append(line[:_TAIL_LINE_LIMIT])
+            self._own.append((stream, line[:_TAIL_LINE_LIMIT]))
         if self.fault is None:
             try:
                 self._sink(stream, line)

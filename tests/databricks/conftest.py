@@ -139,7 +139,7 @@ def cloud(running_cloud: Cloud) -> Iterator[Cloud]:
 @pytest.fixture
 def host(cloud: Cloud) -> Iterator[str]:
     """An all-purpose cluster that somebody else has made."""
-    spec = {**CLUSTER, "cluster_name": "host", "autotermination_minutes": 600}
+    spec = {**CLUSTER, "cluster_name": "host", "autotermination_minutes": 10_000}
     made = cloud.api.call("POST", "/api/2.1/clusters/create", body=spec)["cluster_id"]
     yield made
     cloud.behave(speed=100_000)

@@ -22,7 +22,7 @@ def pooled(bench, name):
         "instance_pool_name": "ascii_hydra tests <launch>",
         "node_type_id": NODE,
         "min_idle_instances": 0,
-        "idle_instance_autotermination_minutes": 600,
+        "idle_instance_autotermination_minutes": 10_000,
         "aws_attributes": {"availability": "ON_DEMAND"},
     }
     task = {"new_cluster": {**spec, "instance_pool_id": POOL}}

@@ -246,7 +246,7 @@ def test_an_existing_cluster_of_another_runtime_is_not_what_was_planned(bench, h
 
 @pytest.mark.parametrize("version", ["18.x-scala2.13", "19.x-scala2.13"])
 def test_an_existing_cluster_may_be_of_a_runtime_without_a_minor(bench, cloud, version):
-    spec = {**CLUSTER, "spark_version": version, "autotermination_minutes": 600}
+    spec = {**CLUSTER, "spark_version": version, "autotermination_minutes": 10_000}
     clusters = "/api/2.1/clusters"
     made = cloud.api.call("POST", f"{clusters}/create", body={**spec, "cluster_name": "line"})
     job_of(bench).check(made["cluster_id"], version)
@@ -269,7 +269,7 @@ def test_an_existing_cluster_that_nobody_would_end_is_not_started(bench, cloud, 
     cloud.api.call("POST", "/api/2.1/clusters/delete", body={"cluster_id": host})
     job_of(bench).check(host, RUNTIME)
     assert bench.said(f"cluster {host} is TERMINAT")
-    assert bench.said("until it has been idle for 600 min (its autotermination_minutes)")
+    assert bench.said("until it has been idle for 10000 min (its autotermination_minutes)")
     made = cloud.api.call(
         "POST", "/api/2.1/clusters/create", body={**CLUSTER, "cluster_name": "endless"}
     )["cluster_id"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 import threading
 import time
@@ -12,6 +13,14 @@ import pytest
 
 from ascii_hydra.engines.pipes_reader import FileReader
 from ascii_hydra.engines.pyspark import LocalSparkClient
+from ascii_hydra.engines.step_output import StepOutput
+from tests.waiting import until
+
+TRACEBACK = """Traceback (most recent call last):
+  File "{}", line 9, in <module>
+    river("Lethe")
+ValueError: no such river
+"""
 
 
 def test_one_client_serves_two_assets(bench):
@@ -123,6 +132,26 @@ def test_a_failure_shows_exit_code_command_tail_and_where_the_logs_are(bench, tm
     assert ended.evidence["stderr_tail"].splitlines() == [f"line {n}" for n in range(60, 100)]
     assert str(logs / "failing.stderr.log") in ended.evidence["logs"]
     assert (logs / "failing.stderr.log").read_text().splitlines()[0] == "line 0"
+
+
+def test_what_was_said_before_is_shown_whichever_pipe_is_read_first():
+    """A pipe keeps no time: on a busy machine the traceback is read before the last print."""
+    output = StepOutput(lambda _stream, _line: None)
+    pipes = {}
+    for name in ("stdout", "stderr"):
+        reading, writing = os.pipe()
+        pipes[name] = (os.fdopen(reading, "rb"), os.fdopen(writing, "wb", buffering=0))
+    traceback = TRACEBACK.format("mine.py").encode()
+    pipes["stderr"][1].write(b"begun\n" + traceback)
+    output.read(pipes["stdout"][0], pipes["stderr"][0])
+    try:
+        until(lambda: len(output.tail("stderr")) == 1 + traceback.count(b"\n"))
+        pipes["stdout"][1].write(b"looking for Lethe\n")
+    finally:
+        for _, writing in pipes.values():
+            writing.close()
+        output.finish()
+    assert output.own_tail(9, traceback_of="mine.py") == ("begun", "looking for Lethe")
 
 
 def test_a_failure_shows_where_it_was_and_what_was_said_before(bench):
