@@ -51,7 +51,7 @@ def test_a_bill_does_not_keep_anybody_who_stops(till, cloud):
         took_s = time.monotonic() - stopped_at[0]
         over.set()
     assert not billed.green
-    assert took_s < 8
+    assert took_s < 40
     (only,) = billed.history
     assert any("did not answer in time" in one for one in only.assumed)
 

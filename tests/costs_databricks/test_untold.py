@@ -200,7 +200,7 @@ def test_instances_of_a_pool_that_could_not_be_deleted_wait_until_they_are_idle_
     body = {"instance_pool_id": pool["instance_pool_id"]}
     cloud.api.call("POST", "/api/2.0/instance-pools/delete", body=body)
     (shared,) = bills
-    assert shared.usd == pytest.approx(2 * 10 * IDLE_USD_H)  # 600 min
+    assert shared.usd == pytest.approx(2 * 10_000 / 60 * IDLE_USD_H)
 
 
 # --- start-ups ----------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ def pooled(bench, name):
 
 
 def test_the_steps_of_a_launch_share_a_pool(bench, cloud):
+    cloud.behave(speed=100)  # 100 s are a second of a busy machine
     client = bench.client(launch_id="together")
     took = []
     for name in ("first", "second"):

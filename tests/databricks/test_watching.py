@@ -217,7 +217,7 @@ def test_a_list_shows_that_a_task_has_begun(bench, cloud, monkeypatch):
         return reply
 
     monkeypatch.setattr(Databricks, "call", call)
-    cloud.behave(provisioning_seconds=120, step_minutes=600, speed=200)
+    cloud.behave(provisioning_seconds=120, step_minutes=600, speed=20)
     request = bench.request("begun")
     ensure_uploaded(request.uploads, cloud.store, threading.Event(), print)
     ids = [cloud.api.submitted(filled(request).submit) for _ in range(5)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 
 import pytest
 
@@ -77,6 +76,4 @@ def test_a_killed_process_leaves_a_cluster_that_ends_by_itself(cloud, orchestrat
     one = orchestrator("forsaken", "time.sleep(2)")
     until(lambda: one.said("is PENDING"))
     one.process.kill()
-    begun = time.monotonic()
-    until(cloud.ended)
-    assert time.monotonic() - begun < 25
+    until(cloud.ended, within_s=120)

@@ -118,7 +118,7 @@ def test_the_command_does_not_fail_where_nothing_can_be_written():
     code, (line,), took_s = built_by_command({"ASCII_HYDRA_CACHE": "/proc/nope"})
     assert code == 0
     assert "could not be built" in line
-    assert took_s < 3
+    assert took_s < 20  # to build takes twice that
 
 
 def test_a_build_that_failed_is_remembered_and_tried_again_only_by_the_command(

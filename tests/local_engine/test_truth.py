@@ -347,7 +347,7 @@ def test_a_burst_of_messages_is_read_to_its_end_at_once(bench):
     ((read_at, messages),) = seen
     assert [message["number"] for message in messages] == list(range(500))
     (made,) = result.asset_materializations_for_node("talkative")
-    assert read_at - made.metadata["ended"].value < 2.0
+    assert read_at - made.metadata["ended"].value < 10.0
 
 
 def test_a_reader_that_breaks_is_no_green(bench):
