@@ -16,7 +16,7 @@ from tests.rehearsal.conftest import (
 
 
 def test_a_cluster_with_a_step_ends_by_itself(cloud: Rehearsed, uploaded) -> None:
-    cloud.configure(step_minutes=60)
+    cloud.configure(step_minutes=60, speed=500)  # it starts for half a second
     script = {"Path": uploaded("setup.sh", b"exit 0"), "Args": ["a"]}
     actions = [{"Name": f"action {n}", "ScriptBootstrapAction": script} for n in (1, 2)]
     cluster = cloud.run(cloud.step(), BootstrapActions=actions)
